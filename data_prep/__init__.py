@@ -1,0 +1,1 @@
+"""Raw files to prepared scenes: one module a dataset, each also a command (``python -m data_prep.<name>``)."""

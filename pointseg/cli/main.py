@@ -1,0 +1,73 @@
+"""``pointseg``: finds the subcommand, runs it, and turns bad input into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pointseg import __version__
+from pointseg.errors import InputError
+
+COMMANDS: dict[str, str] = {
+    "prepare": "raw scans or synthetic rooms -> prepared, voxelised scenes",
+    "label": "draw sparse labels and store the draw",
+    "train": "train a network from sparse labels",
+    "evaluate": "score runs on every raw point of the held-out scenes",
+    "predict": "write one labelled PLY per scene",
+    "view": "pictures (PNG) and offline pages (HTML) of a cloud or a prediction",
+    "doctor": "show versions, devices, the engine in use and what is missing",
+}
+"""Subcommands and their lines in ``--help``; each lives in the module of its name and is imported only when called."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all errors of this program are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")
+
+
+def build_parser(command: str | None) -> Parser:
+    """The parser; only ``command`` gets its arguments, so that the others need not be imported."""
+    parser = Parser(prog="pointseg", description="Segment 3D point clouds from a handful of labels.")
+    parser.add_argument("--version", action="version", version=f"pointseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, line in COMMANDS.items():
+        sub = commands.add_parser(name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == command:
+            module = importlib.import_module(f"pointseg.cli.{name}")
+            sub.description = module.HELP
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None = those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    command = next((a for a in arguments if a in COMMANDS), None)
+    options = build_parser(command).parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        print(f"pointseg {options.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\npointseg {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

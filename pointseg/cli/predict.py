@@ -1,0 +1,62 @@
+"""``pointseg predict``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.device import pick_device
+from pointseg.inference import predict_scene
+from pointseg.progress import track
+from pointseg.training import Run
+from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.ply import write_ply
+
+HELP = """Predict prepared scenes and write one labelled PLY per scene.
+
+  pointseg predict runs/erda
+  pointseg predict runs/erda --data other/root --splits Area_3 --out predictions
+
+Fields: x y z red green blue pred gt error confidence, every raw point in its order. CloudCompare opens pred, gt, error
+and confidence as scalar fields."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="run folder")
+    parser.add_argument("--out", help="folder to write to (default: RUN/predictions)")
+    parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
+    parser.add_argument("--splits", nargs="+", default=[], help="splits to predict (default: the recipe's eval_splits)")
+    parser.add_argument("--data", metavar="ROOT", help="prepared scenes, if not where the run was trained")
+    parser.add_argument("--device", help="cpu, cuda, mps (default: CUDA if there is one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    device = pick_device(args.device)
+    run = Run.open(args.run_folder)
+    model, _ = run.load_model(args.checkpoint, device)
+    out = Path(args.out) if args.out else run.path / "predictions"
+    data = run.config.data
+    for scene in track(run.scenes(args.splits, args.data), "predicting"):
+        prediction = predict_scene(
+            model,
+            scene,
+            voxel_size=data.voxel_size,
+            features=data.features,
+            device=device,
+            bf16=run.config.precision == "bf16",
+        )
+        cloud = Cloud(
+            coord=np.asarray(scene.coord),
+            color=np.asarray(scene.color),
+            gt=None if scene.segment is None else np.asarray(scene.segment),
+            pred=prediction.pred,
+            confidence=prediction.confidence,
+            name=f"{scene.split}/{scene.name}",
+        )
+        path = out / scene.split / f"{scene.name}.ply"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_ply(path, cloud, run.classes)
+        print(path)
+    return 0

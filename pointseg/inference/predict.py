@@ -1,0 +1,85 @@
+"""Whole-scene prediction: one forward pass over the scene's stored voxel grid, carried back to every raw point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pointseg.data.collate import collate
+from pointseg.data.dataset import Sample, voxel_features
+from pointseg.data.scene import PreparedScene
+from pointseg.data.voxel import VoxelGrid
+
+
+@dataclass(frozen=True)
+class ScenePrediction:
+    """A prediction for V voxels and the N raw points they came from.
+
+    Attributes:
+        grid: the voxel grid predicted on.
+        voxel_pred: (V,) int16 class.
+        voxel_confidence: (V,) float32, the softmax probability of that class.
+    """
+
+    grid: VoxelGrid
+    voxel_pred: np.ndarray
+    voxel_confidence: np.ndarray
+
+    @property
+    def pred(self) -> np.ndarray:
+        """(N,) int16 class of every raw point, in file order."""
+        return np.asarray(self.voxel_pred[self.grid.inverse])
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) float32."""
+        return np.asarray(self.voxel_confidence[self.grid.inverse])
+
+
+@torch.no_grad()
+def predict_scene(
+    model: nn.Module,
+    scene: PreparedScene,
+    *,
+    voxel_size: float,
+    features: Sequence[str],
+    device: torch.device,
+    bf16: bool = False,
+) -> ScenePrediction:
+    """Predict a prepared scene in one piece, without augmentation or voting.
+
+    Args:
+        model: ``inputs -> (features, logits)``; it is put into evaluation mode and left as it was found.
+        scene: the scene; its grid of ``voxel_size`` must have been prepared.
+        voxel_size: metres.
+        features: the network's input features, as in training.
+        device: where to run.
+        bf16: run under bfloat16 autocast.
+
+    Raises:
+        InputError: the scene has no stored grid of that size.
+    """
+    grid = scene.grid(voxel_size)
+    position = np.asarray(scene.coord)[grid.point]
+    assert grid.color is not None
+    inputs = voxel_features(position, np.asarray(grid.color), float(np.asarray(scene.coord[:, 2]).min()), features)
+    unlabelled = torch.full((len(grid.coord),), -1)
+    sample = Sample(
+        coord=torch.from_numpy(np.array(grid.coord, dtype=np.int32)),
+        features=torch.from_numpy(inputs),
+        labels=unlabelled,
+        truth=unlabelled,
+        position=torch.from_numpy(position),
+        point=torch.from_numpy(np.array(grid.point, dtype=np.int64)),
+    )
+    was_training = model.training
+    model.eval()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        _, logits = model(collate([sample]).to(device))
+    model.train(was_training)
+    confidence, pred = logits.float().softmax(1).max(1)
+    return ScenePrediction(grid, pred.to(torch.int16).cpu().numpy(), confidence.cpu().numpy())

@@ -1,0 +1,189 @@
+"""Convolution layers: plain, transposed, generative."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointseg.errors import InputError
+from pointseg.minkowski.convolve import channelwise_convolve, convolve
+from pointseg.minkowski.enums import ConvolutionMode, RegionType
+from pointseg.minkowski.kernel import KernelGenerator
+from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer
+from pointseg.minkowski.manager import CoordinateMapKey
+from pointseg.minkowski.sparse_tensor import SparseTensor
+
+
+class MinkowskiConvolutionBase(NeighbourhoodLayer):
+    """Weights and shape of a convolution layer; see the three layers below.
+
+    ``kernel`` is (K, C_in, C_out) in MinkowskiEngine's offset order, (C_in, C_out) where K and all strides are 1;
+    ``bias`` is (1, C_out) or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        bias: bool = False,
+        kernel_generator: KernelGenerator | None = None,
+        expand_coordinates: bool = False,
+        convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
+        dimension: int | None = None,
+    ) -> None:
+        if kernel_generator is None:
+            kernel_generator = KernelGenerator(
+                kernel_size=kernel_size,
+                stride=stride,
+                dilation=dilation,
+                expand_coordinates=expand_coordinates,
+                dimension=-1 if dimension is None else dimension,
+            )
+        super().__init__(kernel_generator)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.convolution_mode = convolution_mode
+        self.use_mm = kernel_generator.kernel_volume == 1 and not kernel_generator.requires_strided_coordinates
+        self.kernel = self.make_kernel()
+        self.bias = nn.Parameter(torch.empty(1, out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1/sqrt(channels * K), channels of the output for transposed layers (MinkowskiEngine's rule)."""
+        channels = self.out_channels if self.is_transpose else self.in_channels
+        limit = 1 / math.sqrt(channels * self.kernel_generator.kernel_volume)
+        nn.init.uniform_(self.kernel, -limit, limit)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -limit, limit)
+
+    def forward(self, input: SparseTensor, coordinates: Coordinates = None) -> SparseTensor:
+        """The layer's output at its own coordinates, or at ``coordinates`` where they are given."""
+        self.check_input(input)
+        if input.F.shape[1] != self.in_channels:
+            raise InputError(f"the input has {input.F.shape[1]} channels, but this layer takes {self.in_channels}.")
+        key = self.output_key(input, coordinates)
+        features = self.convolved(input, key)
+        if self.bias is not None:
+            features = features + self.bias.to(features.dtype)
+        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
+
+    def make_kernel(self) -> nn.Parameter:
+        channels = (self.in_channels, self.out_channels)
+        return nn.Parameter(torch.empty(channels if self.use_mm else (self.kernel_generator.kernel_volume, *channels)))
+
+    def convolved(self, input: SparseTensor, key: CoordinateMapKey) -> Tensor:
+        """(V_out, C_out) before the bias."""
+        if not self.use_mm:
+            return convolve(input.F, self.kernel, self.kernel_map(input, key))
+        if key == input.coordinate_map_key:
+            return input.F @ self.kernel
+        return convolve(input.F, self.kernel[None], self.kernel_map(input, key))
+
+    def extra_repr(self) -> str:
+        kernel = self.kernel_generator
+        size = kernel.kernel_volume if kernel.region_type is RegionType.CUSTOM else list(kernel.kernel_size)
+        return (
+            f"in={self.in_channels}, out={self.out_channels}, kernel_size={size}, "
+            f"stride={list(kernel.kernel_stride)}, dilation={list(kernel.kernel_dilation)}"
+        )
+
+
+class MinkowskiConvolution(MinkowskiConvolutionBase):
+    """Convolution on sparse tensors: ``out[u] = sum_k in[u + offset_k] @ kernel[k] (+ bias)``.
+
+    With stride 1 the output has the input's coordinates; with stride s, the input's cells of s times the stride; with
+    ``expand_coordinates`` every place the kernel reaches.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: one int or D ints; odd sizes are centred, even sizes start at the row itself.
+        stride: one int or D ints.
+        dilation: one int or D ints.
+        bias: adds a (1, C_out) bias.
+        kernel_generator: replaces the kernel arguments.
+        expand_coordinates: let the output grow.
+        convolution_mode: accepted for compatibility; the engine chooses.
+        dimension: D, 1 to 4.
+
+    Raises:
+        InputError: an argument is out of range; on use, the input does not fit the layer.
+    """
+
+
+class MinkowskiConvolutionTranspose(MinkowskiConvolutionBase):
+    """Transposed convolution: ``out[u] = sum_k in[u - offset_k] @ kernel[k] (+ bias)``.
+
+    Returns to the finer coordinates the input came from, with their row order. Arguments as
+    :class:`MinkowskiConvolution`; offsets count in the output's tensor stride.
+
+    Raises:
+        InputError: as MinkowskiConvolution; the input's stride is not divisible by the layer's; or no finer map exists
+            (use MinkowskiGenerativeConvolutionTranspose, or pass ``coordinates``).
+    """
+
+    is_transpose = True
+
+
+class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
+    """Transposed convolution whose output has a row wherever the kernel reaches (GSDN; MinkowskiEngine's layer).
+
+    Arguments as :class:`MinkowskiConvolutionTranspose`; ``expand_coordinates`` is always on.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        bias: bool = False,
+        kernel_generator: KernelGenerator | None = None,
+        convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
+        dimension: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            dilation,
+            bias,
+            kernel_generator,
+            expand_coordinates=True,
+            convolution_mode=convolution_mode,
+            dimension=dimension,
+        )
+        self.kernel_generator.expand_coordinates = True
+
+
+class MinkowskiChannelwiseConvolution(MinkowskiConvolutionBase):
+    """Convolution of each channel by itself: ``out[u] = sum_k in[u + offset_k] * kernel[k] (+ bias)``.
+
+    ``kernel`` is (K, C). Arguments as :class:`MinkowskiConvolution`, without ``out_channels``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        bias: bool = False,
+        kernel_generator: KernelGenerator | None = None,
+        dimension: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, in_channels, kernel_size, stride, dilation, bias, kernel_generator, dimension=dimension
+        )
+
+    def make_kernel(self) -> nn.Parameter:
+        return nn.Parameter(torch.empty(self.kernel_generator.kernel_volume, self.in_channels))
+
+    def convolved(self, input: SparseTensor, key: CoordinateMapKey) -> Tensor:
+        return channelwise_convolve(input.F, self.kernel, self.kernel_map(input, key))

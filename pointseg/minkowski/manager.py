@@ -1,0 +1,239 @@
+"""The coordinate manager: every coordinate map of one network pass, and the kernel maps between them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointseg.errors import InputError
+from pointseg.minkowski.kernel import KernelGenerator, int_tuple
+from pointseg.minkowski.kernel_map import CoordinateMap, KernelMap, find_rows, search, tiled
+from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first, unique_sorted
+
+
+@dataclass(frozen=True)
+class CoordinateMapKey:
+    """Names a coordinate map inside its manager: the tensor stride and a text that tells equal strides apart."""
+
+    tensor_stride: tuple[int, ...]
+    string_id: str = ""
+
+    def get_key(self) -> tuple[list[int], str]:
+        return list(self.tensor_stride), self.string_id
+
+    def get_tensor_stride(self) -> list[int]:
+        return list(self.tensor_stride)
+
+    def get_coordinate_size(self) -> int:
+        return len(self.tensor_stride) + 1
+
+
+class CoordinateManager:
+    """Coordinate maps by key, and the kernel maps found so far.
+
+    Tensors that share a manager can be combined; maps of strided tensors are made once and found again on the way
+    back up, with their row order.
+
+    Args:
+        D: number of spatial axes, 1 to 4.
+    """
+
+    def __init__(self, D: int) -> None:
+        if not 1 <= D <= 4:
+            raise InputError(f"coordinates have {D} spatial axes, but 1 to 4 are supported, after the batch column.")
+        self.D = D
+        self._maps: dict[CoordinateMapKey, CoordinateMap] = {}
+        self._fields: dict[CoordinateMapKey, Tensor] = {}
+        self._parents: dict[tuple[CoordinateMapKey, CoordinateMapKey], Tensor] = {}
+        self._kernel_maps: dict[tuple[Any, ...], KernelMap] = {}
+        self._derived: dict[tuple[Any, ...], Any] = {}
+
+    def insert_and_map(
+        self, coordinates: Tensor, tensor_stride: Any = 1, string_id: str = ""
+    ) -> tuple[CoordinateMapKey, tuple[Tensor, Tensor]]:
+        """Adds int32 rows (N, 1+D), floored to the tensor stride, duplicates merged in first-occurrence order.
+
+        Returns:
+            The key, and ``(unique_index (V,), inverse_mapping (N,))``, both int64.
+
+        Raises:
+            InputError: a negative batch index, or a box too large for int64 keys.
+        """
+        stride = int_tuple(tensor_stride, self.D, "tensor_stride")
+        coordinates = floor_to(coordinates, stride)
+        bounds = Bounds.of(coordinates)
+        if bounds.low[0] < 0:
+            raise InputError(f"the smallest batch index is {bounds.low[0]}, but column 0 must hold batch indices >= 0.")
+        unique_index, inverse = unique_first(Packing.fit(bounds).keys(coordinates))
+        if len(unique_index) < len(coordinates):
+            coordinates = coordinates[unique_index]
+        key = self._new_key(stride, string_id)
+        self._maps[key] = CoordinateMap(coordinates, bounds)
+        return key, (unique_index, inverse)
+
+    def insert_field(self, coordinates: Tensor, tensor_stride: Any = 1, string_id: str = "field") -> CoordinateMapKey:
+        """Adds the real-valued rows (N, 1+D) of a :class:`TensorField`; nothing is merged."""
+        key = self._new_key(int_tuple(tensor_stride, self.D, "tensor_stride"), string_id)
+        self._fields[key] = coordinates
+        return key
+
+    def field_to_sparse(
+        self, field: CoordinateMapKey, stride: tuple[int, ...]
+    ) -> tuple[CoordinateMapKey, tuple[Tensor, Tensor]]:
+        """The voxels of a field at that stride; returns as :meth:`insert_and_map`, the same map every time."""
+        name = ("sparse", field, stride)
+        if name not in self._derived:
+            coordinates = to_int32(self.get_coordinate_field(field))
+            self._derived[name] = self.insert_and_map(coordinates, stride)
+            self._derived["rows", field, self._derived[name][0]] = self._derived[name][1][1]
+        return self._derived[name]
+
+    def field_rows(self, field: CoordinateMapKey, key: CoordinateMapKey) -> Tensor:
+        """(N,) int64: the row of the map in whose cell each point of the field lies."""
+        name = ("rows", field, key)
+        if name not in self._derived:
+            voxels, (_, inverse) = self.field_to_sparse(field, (1,) * self.D)
+            self._derived[name] = self.rows_in(voxels, key)[inverse]
+        return self._derived[name]
+
+    def stride(self, key: CoordinateMapKey, stride: Any) -> CoordinateMapKey:
+        """The key of the map ``stride`` times coarser; the map is made if it is not there yet."""
+        steps = int_tuple(stride, self.D, "stride")
+        if all(step == 1 for step in steps):
+            return key
+        coarse_stride = tuple(t * s for t, s in zip(key.tensor_stride, steps, strict=True))
+        coarse = CoordinateMapKey(coarse_stride, key.string_id)
+        if coarse not in self._maps:
+            fine = self.map(key)
+            bounds = fine.bounds.floored(coarse_stride)
+            floored = floor_to(fine.coordinates, coarse_stride)
+            first, self._parents[key, coarse] = unique_sorted(Packing.fit(bounds).keys(floored))
+            self._maps[coarse] = CoordinateMap(floored[first], bounds, sorted_rows=True)
+        return coarse
+
+    def expand(self, key: CoordinateMapKey, offsets: tuple[tuple[int, ...], ...], stride: Any) -> CoordinateMapKey:
+        """A new map at ``stride`` holding every ``row + offset``, in lexicographic order."""
+        source = self.map(key)
+        reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(self.D))
+        packing = Packing.fit(source.bounds.padded(reach))
+        keys = packing.keys(source.coordinates)
+        # Offset by offset, so that no more than two lists of the final size exist at a time.
+        reached = torch.empty(0, dtype=torch.int64, device=keys.device)
+        for offset in offsets:
+            reached = torch.unique(torch.cat((reached, keys + packing.delta(offset))))
+        coordinates = packing.coordinates(reached)
+        new = self._new_key(int_tuple(stride, self.D, "tensor_stride"), key.string_id)
+        self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates), sorted_rows=True)
+        return new
+
+    def add_rows(self, key: CoordinateMapKey, rows: Tensor) -> CoordinateMapKey:
+        """A new map holding the chosen rows of another one, in the given order (rows distinct)."""
+        source = self.map(key)
+        new = self._new_key(key.tensor_stride, key.string_id)
+        self._maps[new] = CoordinateMap(source.coordinates[rows], source.bounds)
+        return new
+
+    def union(self, first: CoordinateMapKey, second: CoordinateMapKey) -> tuple[CoordinateMapKey, Tensor]:
+        """The map of all rows of two maps: the first one's rows, then the second one's new rows.
+
+        Returns:
+            The key, and (V_second,) int64: the row of the union that each row of the second map became.
+        """
+        if first.tensor_stride != second.tensor_stride:
+            raise InputError(
+                f"the tensors have strides {first.tensor_stride} and {second.tensor_stride}, but only tensors of one "
+                f"stride can be combined: bring them to one stride with a strided layer first."
+            )
+        name = ("union", first, second)
+        if name not in self._derived:
+            a, b = self.map(first), self.map(second)
+            packing = Packing.fit(a.bounds.union(b.bounds))
+            position, found = find_rows(a.search_keys(packing), packing.keys(b.coordinates))
+            row = torch.full((len(b),), -1, dtype=torch.int64, device=b.coordinates.device)
+            row[position] = found
+            fresh = (row < 0).nonzero().squeeze(1)
+            row[fresh] = torch.arange(len(a), len(a) + len(fresh), device=row.device)
+            key = self._new_key(first.tensor_stride, first.string_id)
+            rows = torch.cat((a.coordinates, b.coordinates[fresh]))
+            self._maps[key] = CoordinateMap(rows, a.bounds.union(b.bounds))
+            self._derived[name] = key, row
+        return self._derived[name]
+
+    def rows_in(self, fine: CoordinateMapKey, coarse: CoordinateMapKey) -> Tensor:
+        """(V_fine,) int64: the row of the coarse map whose cell holds each fine row.
+
+        Raises:
+            InputError: a fine row lies in a cell that the coarse map does not have.
+        """
+        if (fine, coarse) not in self._parents:
+            a, b = self.map(fine), self.map(coarse)
+            floored = floor_to(a.coordinates, coarse.tensor_stride)
+            packing = Packing.fit(a.bounds.floored(coarse.tensor_stride).union(b.bounds))
+            position, found = find_rows(b.search_keys(packing), packing.keys(floored))
+            if len(position) < len(a):
+                raise InputError(
+                    f"{len(a) - len(position)} of {len(a)} rows have no cell in the map {coarse.get_key()}."
+                )
+            self._parents[fine, coarse] = found
+        return self._parents[fine, coarse]
+
+    def kernel_map_of(self, inputs: CoordinateMapKey, outputs: CoordinateMapKey, kernel: KernelGenerator) -> KernelMap:
+        """Pairs with ``input = output + offset``, offsets in units of the input's stride; found once, then kept."""
+        offsets = kernel.offsets(inputs.tensor_stride)
+        name = (inputs, outputs, offsets)
+        if name not in self._kernel_maps:
+            parent = self._parents.get((inputs, outputs))
+            fine, coarse = self.map(inputs), self.map(outputs)
+            strides = zip(inputs.tensor_stride, kernel.kernel_stride, strict=True)
+            matches = tuple(t * s for t, s in strides) == outputs.tensor_stride
+            if parent is not None and matches and kernel.tiles():
+                self._kernel_maps[name] = tiled(fine, coarse, parent, offsets)
+            else:
+                self._kernel_maps[name] = search(fine, coarse, offsets)
+        return self._kernel_maps[name]
+
+    def batch_rows(self, key: CoordinateMapKey) -> list[Tensor]:
+        """Row indices of each batch entry 0..B-1, B one more than the largest batch index."""
+        name = ("batch", key)
+        if name not in self._derived:
+            batch = self.map(key).coordinates[:, 0].to(torch.int64)
+            rows = torch.argsort(batch, stable=True)
+            self._derived[name] = list(rows.split(torch.bincount(batch).tolist())) if len(batch) else []
+        return self._derived[name]
+
+    def origin(self, key: CoordinateMapKey) -> CoordinateMapKey:
+        """The map of one row (b, 0, .., 0) for each batch entry that has rows, at tensor stride 0."""
+        name = ("origin", key)
+        if name not in self._derived:
+            entries = torch.tensor([b for b, rows in enumerate(self.batch_rows(key)) if len(rows)], dtype=torch.int32)
+            rows = torch.nn.functional.pad(entries[:, None], (0, self.D)).to(self.map(key).coordinates.device)
+            self._derived[name] = self._new_key((0,) * self.D, key.string_id)
+            self._maps[self._derived[name]] = CoordinateMap(rows, Bounds.of(rows), sorted_rows=True)
+        return self._derived[name]
+
+    def map(self, key: CoordinateMapKey) -> CoordinateMap:
+        if key not in self._maps:
+            raise InputError(f"the coordinate manager has no map {key.get_key()}: the key belongs to another manager.")
+        return self._maps[key]
+
+    def exists(self, key: CoordinateMapKey) -> bool:
+        return key in self._maps
+
+    def size(self, key: CoordinateMapKey) -> int:
+        """Rows of the map."""
+        return len(self.map(key))
+
+    def get_coordinates(self, key: CoordinateMapKey) -> Tensor:
+        """int32 (V, 1+D)."""
+        return self.map(key).coordinates
+
+    def get_coordinate_field(self, key: CoordinateMapKey) -> Tensor:
+        """The rows (N, 1+D) of a field, as they were given."""
+        return self._fields[key]
+
+    def _new_key(self, stride: tuple[int, ...], string_id: str) -> CoordinateMapKey:
+        key, number = CoordinateMapKey(stride, string_id), 1
+        while key in self._maps or key in self._fields:
+            key, number = CoordinateMapKey(stride, f"{string_id}-{number}"), number + 1
+        return key

@@ -1,0 +1,5 @@
+"""Building blocks under MinkowskiEngine's names."""
+
+from pointseg.minkowski.modules import resnet_block
+
+__all__ = ["resnet_block"]

@@ -1,0 +1,42 @@
+"""A progress bar on standard error, the same everywhere: description, bar, count, rate and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def progress_bar() -> Progress:
+    """A rich progress display; fields ``status`` on a task are shown at the end of its line."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=Console(stderr=True),
+    )
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items`` while showing how many are done and how long the rest will take.
+
+    Args:
+        items: what to go through.
+        description: the text before the bar.
+        total: the number of items; taken from ``len(items)`` when it has one.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=total, status="")
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -1,0 +1,187 @@
+"""A run: one folder that holds everything about one training.
+
+config.yaml  classes.yaml  environment.json  metrics.jsonl  tensorboard/
+checkpoints/step_*/  checkpoints/best/  checkpoints/final/  evaluation/  predictions/
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from pointseg.data.classes import Classes, load_classes, save_classes
+from pointseg.data.dataset import feature_channels
+from pointseg.data.scene import PreparedScene, list_scenes, list_splits
+from pointseg.errors import InputError
+from pointseg.models.segmentor import Segmentor, build_segmentor
+from pointseg.training.checkpoint import load_weights, read_state, step_checkpoints
+from pointseg.training.config import TrainConfig, load_recipe, to_dict
+
+RECORDED_PACKAGES = ("pointseg", "torch", "numpy", "safetensors", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its recipe and classes.
+
+    Attributes:
+        path: the folder.
+        config: the resolved recipe.
+        classes: the class file of the data it was trained on.
+    """
+
+    path: Path
+    config: TrainConfig
+    classes: Classes
+
+    @classmethod
+    def create(cls, path: str | Path, config: TrainConfig, *, resume: bool = False) -> Run:
+        """Start a run folder, or with ``resume`` take up the one that is there.
+
+        Raises:
+            InputError: the folder holds a run and ``resume`` was not asked for, or it was made with another recipe,
+                or the data of the recipe is not there.
+        """
+        path = Path(path)
+        existing = (path / "config.yaml").is_file()
+        if existing and not resume:
+            raise InputError(f"{path} already holds a run; continue it with --resume, or choose another --out")
+        if existing:
+            run = cls.open(path)
+            _require_same(run.config, config, path)
+            return run
+        classes = load_classes(_data_root(config) / "classes.yaml")
+        path.mkdir(parents=True, exist_ok=True)
+        save_classes(classes, path / "classes.yaml")
+        (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
+        (path / "config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        return cls(path, config, classes)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open an existing run folder."""
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise InputError(f"{path} is not a run folder (it has no config.yaml); give the --out folder of a training")
+        return cls(path, load_recipe(path / "config.yaml"), load_classes(path / "classes.yaml"))
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def scenes(self, splits: Sequence[str] = (), data_root: str | Path | None = None) -> list[PreparedScene]:
+        """The prepared scenes of the named splits, by default the held-out ones; they must exist.
+
+        Args:
+            splits: split names.
+            data_root: where the prepared scenes are; None = where they were in training.
+        """
+        root = _data_root(self.config) if data_root is None else Path(data_root)
+        return existing_scenes(root, splits or self.config.data.eval_splits)
+
+    def training_scenes(self) -> list[PreparedScene]:
+        """The scenes trained on: the named splits, or every split that is not held out.
+
+        A split may be in both lists only with sparse labels: then the unlabelled points of the very scenes are scored.
+        """
+        data = self.config.data
+        root = _data_root(self.config)
+        splits = data.train_splits or [name for name in list_splits(root) if name not in data.eval_splits]
+        shared = set(splits) & set(data.eval_splits)
+        if shared and data.labels == "full":
+            raise InputError(f"splits {sorted(shared)} are both trained on with all labels and scored; name each once")
+        if not splits:
+            raise InputError(f"{root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
+        return existing_scenes(root, splits)
+
+    def build_model(self) -> Segmentor:
+        """The recipe's network, freshly initialised from torch's current seed."""
+        model = self.config.model
+        return build_segmentor(
+            model.name,
+            feature_channels(self.config.data.features),
+            self.classes.num_classes,
+            planes=model.planes,
+            init_dim=model.init_dim,
+            stem_kernel=model.stem_kernel,
+        )
+
+    def load_model(self, checkpoint: str = "final", device: torch.device | str = "cpu") -> tuple[Segmentor, int]:
+        """A trained network in evaluation mode, and the number of steps it was trained for.
+
+        Args:
+            checkpoint: ``final``, ``best``, or the name of a folder in ``checkpoints``.
+            device: where to put it.
+        """
+        folder = self.checkpoints / checkpoint
+        if not folder.is_dir():
+            there = sorted(p.name for p in self.checkpoints.glob("*") if p.suffix not in (".partial", ".old"))
+            raise InputError(
+                f"run {self.path} has no checkpoint {checkpoint!r}; there are: {', '.join(there) or 'none yet'}"
+            )
+        model = self.build_model()
+        load_weights(folder / "model.safetensors", model.net)
+        return model.to(device).eval(), int(read_state(folder)["step"])
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest complete step checkpoint."""
+        complete = step_checkpoints(self.checkpoints)
+        return complete[-1] if complete else None
+
+    @property
+    def finished(self) -> bool:
+        return (self.checkpoints / "final" / "state.json").is_file()
+
+
+def existing_scenes(root: Path, splits: Sequence[str]) -> list[PreparedScene]:
+    """The prepared scenes of splits that must be there."""
+    there = list_splits(root)
+    for split in splits:
+        if split not in there:
+            raise InputError(f"{root} has no split {split!r}; it has {', '.join(there) or 'none'}")
+    return list_scenes(root, list(splits))
+
+
+def _data_root(config: TrainConfig) -> Path:
+    if not config.data.root:
+        raise InputError("the recipe names no data.root; give the folder of prepared scenes with --data")
+    root = Path(config.data.root)
+    if not (root / "classes.yaml").is_file():
+        raise InputError(f"{root} holds no prepared scenes (no classes.yaml); make them with 'pointseg prepare'")
+    return root
+
+
+def _require_same(saved: TrainConfig, given: TrainConfig, path: Path) -> None:
+    old, new = _flat(to_dict(saved)), _flat(to_dict(given))
+    changed = [
+        f"{key}: {old.get(key)} there, {new.get(key)} now" for key in sorted(old | new) if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise InputError(
+            f"{path} was started with other settings ({'; '.join(changed)}); use the same ones or choose another --out"
+        )
+
+
+def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "cuda": torch.version.cuda,
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,228 @@
+"""Labelled PLY files: written for CloudCompare, MeshLab and Python alike, and read back without loss.
+
+CloudCompare's PLY filter takes a vertex property of any number type as a scalar field by itself only when its name
+holds "scal", and drops a leading ``scalar_`` from the name it shows; a property whose name holds "red" (as "pred"
+does) it takes for the red channel when no colour came before it. The labels are therefore named ``scalar_pred``,
+``scalar_gt``, ``scalar_error``, ``scalar_confidence`` and ``scalar_annotated``, and every file has colours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plyfile import PlyData, PlyElement, PlyParseError
+
+from pointseg.data.classes import Classes
+from pointseg.errors import InputError
+from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.colors import check_classes, class_colors
+
+logger = logging.getLogger(__name__)
+
+_TAG = "pointseg "
+_FLOAT32_SPACING = 1e-4  # metres: coarser than this, x y z are written as float64
+_GREY = 170
+_LABELS = {"pred": "i2", "gt": "i2", "error": "i1", "confidence": "f4", "annotated": "i2"}
+
+
+def write_ply(
+    path: str | Path,
+    cloud: Cloud,
+    classes: Classes | None = None,
+    offset: tuple[float, float, float] | None = None,
+) -> Path:
+    """Write ``cloud`` as one binary little-endian PLY file with its labels as scalar fields.
+
+    x, y, z are in the scan's own coordinates (offset added back), as float32 where that keeps a tenth of a
+    millimetre and as float64 where it does not. A cloud without colours gets its classes' colours (or grey), and a
+    comment says so. Class names, class colours, the scene's name and the offset are kept in comments.
+
+    Args:
+        path: the file; written under a temporary name and renamed.
+        cloud: N points.
+        classes: names and colours of the class ids.
+        offset: metres to add to ``cloud.coord``; ``cloud.offset`` if None.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: if the folder is absent, or ``classes`` does not cover the cloud's ids.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} of the PLY file {path.name} does not exist; make it first.")
+    if classes is not None:
+        check_classes(cloud, classes)
+    shift = np.asarray(cloud.offset if offset is None else offset, dtype=np.float64)
+    vertex, color_from = _vertices(cloud, shift, classes)
+    comments = [f"{_TAG}name {json.dumps(cloud.name)}", f"{_TAG}offset {json.dumps(shift.tolist())}"]
+    if color_from is not None:
+        comments.append(f"{_TAG}colors {json.dumps(color_from)}")
+    if classes is not None:
+        comments.append(f"{_TAG}dataset {json.dumps(classes.dataset)}")
+        for k, name in enumerate(classes.names):
+            comments.append(f"{_TAG}class {json.dumps([k, name, classes.colors[k].tolist()])}")
+    data = PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<", comments=comments)
+    part = path.with_name(path.name + ".part")
+    try:
+        data.write(str(part))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_ply(path: str | Path) -> Cloud:
+    """Read a cloud written by :func:`write_ply`, or any PLY file whose vertices have x, y, z (and colours).
+
+    Labels are found under their own names and under ``scalar_`` names. Coordinates come back relative to the offset
+    the file states, else to the floor of their smallest values when they are too large for float32.
+
+    Returns:
+        The cloud; its name is the one in the file, else the file's name.
+
+    Raises:
+        InputError: if the file is absent, is not a PLY file, is cut short or has no x, y, z.
+    """
+    path = Path(path)
+    data = _parse(path)
+    if "vertex" not in data:
+        raise InputError(f"{path} has no element 'vertex', only {[e.name for e in data.elements]}.")
+    vertex = data["vertex"].data
+    names = vertex.dtype.names or ()
+    missing = [axis for axis in "xyz" if axis not in names]
+    if missing:
+        raise InputError(f"{path} has no vertex property {', '.join(missing)}; it has {', '.join(names) or 'none'}.")
+    notes = _notes(data.comments)
+    coord = np.stack([vertex[axis].astype(np.float64) for axis in "xyz"], axis=1)
+    offset = np.asarray(notes.get("offset", _needed_offset(coord)), dtype=np.float64)
+    parts: dict[str, np.ndarray] = {}
+    for label in ("pred", "gt", "annotated", "confidence"):
+        # Scanners store a confidence of their own; only beside a prediction is it the probability of one.
+        if label == "confidence" and "pred" not in parts:
+            continue
+        field = f"scalar_{label}" if f"scalar_{label}" in names else label
+        if field in names:
+            parts[label] = _label(vertex[field], _LABELS[label], path, field)
+    return Cloud(
+        coord=coord - offset,
+        color=None if "colors" in notes else _read_color(vertex),
+        name=str(notes.get("name") or path.stem),
+        offset=(float(offset[0]), float(offset[1]), float(offset[2])),
+        **parts,
+    )
+
+
+def read_ply_classes(path: str | Path) -> Classes | None:
+    """The classes :func:`write_ply` kept in the file's comments, or None where there are none.
+
+    Raises:
+        InputError: if the file is absent or is not a PLY file.
+    """
+    path = Path(path)
+    notes = _notes(_parse(path).comments)
+    if "class" not in notes:
+        return None
+    try:
+        entries = sorted(notes["class"])
+        ids, names = [entry[0] for entry in entries], tuple(str(entry[1]) for entry in entries)
+        colors = np.array([entry[2] for entry in entries], dtype=np.uint8).reshape(len(entries), 3)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+        raise InputError(f"{path}: the class names in its comments cannot be read ({error}); give --classes.") from error
+    if ids != list(range(len(ids))):
+        raise InputError(f"{path} names the classes {ids}; they must be 0, 1, 2 ... without a gap; give --classes.")
+    return Classes(
+        dataset=str(notes.get("dataset", path.stem)),
+        names=names,
+        colors=colors,
+        source_ids=tuple((k,) for k in ids),
+    )
+
+
+def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None) -> tuple[np.ndarray, str | None]:
+    """The structured array of the file, and what the colours stand for when the cloud has none."""
+    coord = cloud.coord.astype(np.float64) + shift
+    far = np.float32(np.abs(coord).max()) if len(coord) else np.float32(0)
+    number = "<f8" if np.spacing(far) > _FLOAT32_SPACING else "<f4"
+    present = [label for label in _LABELS if getattr(cloud, label) is not None]
+    fields = [(axis, number) for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
+    vertex = np.empty(len(coord), dtype=fields + [(f"scalar_{label}", "<" + _LABELS[label]) for label in present])
+    for i, axis in enumerate("xyz"):
+        vertex[axis] = coord[:, i]
+    color, color_from = cloud.color, None
+    if color is None:
+        ids = cloud.pred if cloud.pred is not None else cloud.gt
+        if ids is not None and classes is not None:
+            color, color_from = class_colors(ids, classes), "pred" if cloud.pred is not None else "gt"
+        else:
+            color, color_from = np.full((len(coord), 3), _GREY, dtype=np.uint8), "grey"
+    for i, channel in enumerate(("red", "green", "blue")):
+        vertex[channel] = color[:, i]
+    for label in present:
+        vertex[f"scalar_{label}"] = getattr(cloud, label)
+    return vertex, color_from
+
+
+def _parse(path: Path) -> PlyData:
+    if not path.is_file():
+        raise InputError(f"there is no PLY file {path}.")
+    try:
+        return PlyData.read(str(path))
+    except (PlyParseError, ValueError, UnicodeDecodeError, EOFError, MemoryError) as error:
+        raise InputError(f"{path} cannot be read as PLY ({error}); export it again as binary PLY.") from error
+
+
+def _notes(comments: list[str]) -> dict[str, Any]:
+    """Our comments as {key: value}; the key "class" collects a list."""
+    notes: dict[str, Any] = {}
+    for comment in comments:
+        if not comment.startswith(_TAG):
+            continue
+        key, _, text = comment[len(_TAG) :].partition(" ")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            logger.warning("ignored the PLY comment %r: its value cannot be read", comment)
+            continue
+        if key == "class":
+            notes.setdefault("class", []).append(value)
+        else:
+            notes[key] = value
+    return notes
+
+
+def _needed_offset(coord: np.ndarray) -> np.ndarray:
+    """Zero, or the floor of the smallest coordinates where float32 would lose a tenth of a millimetre."""
+    finite = coord[np.isfinite(coord).all(axis=1)]
+    if len(finite) == 0 or np.spacing(np.float32(np.abs(finite).max())) <= _FLOAT32_SPACING:
+        return np.zeros(3)
+    return np.floor(finite.min(axis=0))
+
+
+def _label(values: np.ndarray, kind: str, path: Path, field: str) -> np.ndarray:
+    """A label column as its own type; other tools write class ids back as floats."""
+    if kind == "f4":
+        return values.astype(np.float32)
+    ids = values.astype(np.int64)
+    if values.dtype.kind == "f" and not np.array_equal(ids, values):
+        raise InputError(f"{path}: the property {field} holds numbers that are not whole, so it is no class id.")
+    return ids
+
+
+def _read_color(vertex: np.ndarray) -> np.ndarray | None:
+    channels = [vertex[c] for c in ("red", "green", "blue") if c in (vertex.dtype.names or ())]
+    if len(channels) < 3:
+        return None
+    color = np.stack(channels, axis=1)
+    if color.dtype == np.uint8:
+        return color
+    if color.dtype.kind == "f":
+        scale = 255.0 if color.size == 0 or color.max() <= 1 else 1.0
+        return np.clip(np.rint(color * scale), 0, 255).astype(np.uint8)
+    return (color.astype(np.int64) >> (8 if color.size and color.max() > 255 else 0)).clip(0, 255).astype(np.uint8)

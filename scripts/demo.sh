@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The main job, end to end: rooms -> prepared scenes -> 0.1 % labels -> supervised-only and ERDA -> scores -> pictures.
+#
+#   bash scripts/demo.sh                    on procedural rooms, about ten minutes on two CPU cores
+#   bash scripts/demo.sh --raw S3DIS_DIR    on real rooms in S3DIS's native layout (Area_5 held out)
+#   options: --out DIR (default: demo)   --seed N (default: 0)   --cuda (install torch's CUDA build)
+#
+# Run again, it keeps what is done and continues what was interrupted.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+usage() { sed -n '2,8p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; }
+refuse() { echo "demo: error: $1 (see 'bash scripts/demo.sh --help')" >&2; exit 2; }
+
+RAW="" OUT="$ROOT/demo" SEED=0 CUDA=cpu
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --raw | --out | --seed)
+            [ $# -ge 2 ] || refuse "$1 needs a value"
+            case "$1" in --raw) RAW="$2" ;; --out) OUT="$2" ;; --seed) SEED="$2" ;; esac
+            shift 2 ;;
+        --cuda) CUDA=--cuda; shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) refuse "unknown option '$1'" ;;
+    esac
+done
+[ -z "$RAW" ] || [ -d "$RAW" ] || refuse "--raw: there is no folder '$RAW'"
+case "$SEED" in '' | *[!0-9]*) refuse "--seed: '$SEED' is not a whole number" ;; esac
+
+make_env "" "$CUDA"
+step() { echo; echo "\$ pointseg $*"; "$VENV/bin/pointseg" "$@"; }
+mkdir -p "$OUT"
+started=$SECONDS
+
+if [ -n "$RAW" ]; then
+    step prepare s3dis --raw "$RAW" --out "$OUT/data" --voxel-size 0.08
+else
+    step prepare synthetic --raw "$OUT/raw" --out "$OUT/data" --voxel-size 0.08
+fi
+step label --data "$OUT/data" --rule 0.1% --seed "$SEED" --voxel-size 0.08
+for method in supervised erda; do
+    step train "synthetic_$method" --data "$OUT/data" --labels "0.1pct_seed$SEED" --seed "$SEED" \
+        --out "$OUT/runs/$method" --resume
+done
+step evaluate "$OUT/runs/supervised" "$OUT/runs/erda"
+for method in supervised erda; do
+    step predict "$OUT/runs/$method"
+    step view "$OUT/runs/$method/predictions/Area_5" --out "$OUT/views/$method"
+done
+
+cat <<EOF
+
+Done in $((SECONDS - started)) s. Where to look:
+  pictures     $OUT/views/*/*.png
+  3D pages     $OUT/views/*/*.html   (open in a browser; no network needed)
+  point clouds $OUT/runs/*/predictions/Area_5/*.ply   (CloudCompare: pred, gt, error, confidence)
+  scores       $OUT/runs/*/evaluation/*.json
+  curves       $VENV/bin/tensorboard --logdir $OUT/runs
+EOF

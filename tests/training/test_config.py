@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+import yaml
+
+from pointseg.errors import InputError
+from pointseg.paths import configs_dir
+from pointseg.training.config import TrainConfig, from_dict, load_recipe, to_dict
+
+RECIPES = sorted(configs_dir().glob("*.yaml"))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_shipped_recipes_load_and_begin_with_their_command(path):
+    load_recipe(path)
+    assert path.read_text().startswith(f"# pointseg train {path.stem} ")
+
+
+def test_supervised_and_erda_share_every_setting_but_the_method():
+    supervised, erda = load_recipe("synthetic_supervised"), load_recipe("synthetic_erda")
+    assert supervised.method_name == "supervised"
+    assert erda.method_name == "erda"
+    assert dataclasses.replace(erda, method=supervised.method) == supervised
+
+
+def test_resolved_recipe_reads_back_the_same(recipe):
+    config = load_recipe("synthetic_erda", ["data.root=/x", "augment.scale=[0.9, 1.1]", "method.momentum=0.5"])
+    again = load_recipe(recipe(yaml.safe_dump(to_dict(config))))
+    assert to_dict(again) == to_dict(config)
+    assert again.augment.scale == (0.9, 1.1)
+    assert again.method_config().momentum == 0.5
+
+
+def test_base_is_merged_and_its_method_replaced(tmp_path):
+    (tmp_path / "one.yaml").write_text(
+        "method: {name: erda, weight: 0.7}\noptimizer: {lr: 0.1, name: sgd}\nsteps: 60\n"
+    )
+    (tmp_path / "two.yaml").write_text("base: one\nmethod: {name: supervised}\noptimizer: {lr: 0.2}\n")
+    config = load_recipe(tmp_path / "two.yaml")
+    assert (config.optimizer.lr, config.optimizer.name, config.steps) == (0.2, "sgd", 60)
+    assert config.method == {"name": "supervised"}
+
+
+def test_a_recipe_based_on_itself_is_refused(tmp_path):
+    (tmp_path / "loop.yaml").write_text("base: loop\n")
+    with pytest.raises(InputError, match="loop"):
+        load_recipe(tmp_path / "loop.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz: 5", "no setting 'stepz'; allowed are data"),
+        ("data: {voxelsize: 5}", "data has no setting 'voxelsize'"),
+        ("steps: many", "steps is 'many'; it must be a whole number"),
+        ("steps: true", "steps is True; it must be a whole number"),
+        ("steps: 2.5", "steps is 2.5"),
+        ("steps: 0", "steps is 0; it must be at least 1"),
+        ("seed: -1", "seed is -1"),
+        ("data: {voxel_size: wide}", "data.voxel_size is 'wide'; it must be a number"),
+        ("data: {features: [colour]}", "'colour'; allowed are ones, color, height"),
+        ("data: {eval_splits: Area_5}", "data.eval_splits is 'Area_5'; it must be a list"),
+        ("data: 3", "data is 3; it must be a mapping"),
+        ("augment: {scale: [1]}", "augment.scale has 1 entries; it must have 2"),
+        ("augment: {color_drop: 2}", "augment.color_drop is 2.0"),
+        ("model: {name: UNet}", "model.name is 'UNet'; allowed are MinkUNet14"),
+        ("model: {name: MinkUNet14}", "give model.planes or add a letter"),
+        ("model: {planes: [1, 2]}", "model.planes has 2 widths; give 8"),
+        ("method: {name: erdaa}", "method.name is 'erdaa'; allowed are supervised, erda"),
+        ("method: {name: supervised, weight: 1}", "method has no setting 'weight'; allowed are none"),
+        ("precision: fp8", "precision is 'fp8'"),
+        ("optimizer: {warmup_steps: 20}\nsteps: 10", "more than steps"),
+        ("- 1", "not a recipe"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named_in_one_sentence(recipe, text, message):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe(text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides(recipe):
+    path = recipe("steps: 100")
+    assert load_recipe(path, ["steps=70", "data.features=[color]"]).data.features == ("color",)
+    for bad in ("steps", "=3", "steps.deep=3"):
+        with pytest.raises(InputError, match="override"):
+            load_recipe(path, [bad])
+
+
+def test_missing_recipe_lists_the_shipped_ones():
+    with pytest.raises(InputError, match=r"no recipe file 'nothing'.*synthetic_erda"):
+        load_recipe("nothing")
+
+
+def test_from_dict_keeps_defaults():
+    assert from_dict(TrainConfig, {}, "") == TrainConfig()
