@@ -146,9 +146,9 @@ def radiator(rng: np.random.Generator, look: Palette, width: float) -> Surfaces:
 
 
 def poster(rng: np.random.Generator, look: Palette, width: float, height: float) -> Surfaces:
-    """A print on the wall, 1 cm thick."""
+    """A framed print on the wall, 2 cm thick."""
     color = ACCENTS[int(rng.integers(len(ACCENTS)))]
-    return box((0, 0, 0), (width, 0.012, height), Paint(color, PRINT), omit="s")
+    return box((0, 0, 0), (width, 0.02, height), Paint(color, PRINT), omit="s")
 
 
 def extinguisher(rng: np.random.Generator, look: Palette) -> Surfaces:
@@ -162,7 +162,7 @@ def ceiling_light(rng: np.random.Generator, look: Palette, length: float, width:
     """A lamp body hanging ``drop`` metres under z = 0, centred on x and y."""
     x, y = length / 2, width / 2
     body = box((-x, -y, -drop), (x, y, -drop + 0.07), Paint((246, 244, 236)))
-    if drop < 0.12:
+    if drop < 0.2:
         return body
     rods = [tube((s * 0.7 * x, 0, -drop + 0.07), (s * 0.7 * x, 0, 0), 0.01, look.metal, sides=4) for s in (-1, 1)]
     return join([body, *rods])

@@ -84,7 +84,7 @@ def depth_map(surfaces: Surfaces, frames: PatchFrames, position: np.ndarray) -> 
 
 def visible(
     view: DepthMap, surfaces: Surfaces, frames: PatchFrames, coord: np.ndarray, patch: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Test points against a depth map.
 
     Args:
@@ -95,8 +95,8 @@ def visible(
         patch: (N,) the patch each point lies on.
 
     Returns:
-        Whether each point is seen (N,), its range in metres (N,), the cosine of the angle between ray and surface
-        normal (N,), and its pixel (N,).
+        Whether each point is seen (N,), its range in metres (N,), and the cosine of the angle between ray and surface
+        normal (N,).
     """
     ray = coord - view.position
     distance = np.linalg.norm(ray, axis=1)
@@ -120,7 +120,7 @@ def visible(
     behind_inside = within & (t < distance[rows] - TOLERANCE)
     behind_edge = ~within & (view.range[pixel[rows]] < distance[rows] - EDGE_TOLERANCE)
     seen[rows] = ~(behind_inside | behind_edge)
-    return seen, distance, np.abs(cosine), pixel
+    return seen, distance, np.abs(cosine)
 
 
 def pixel_of(ray: np.ndarray) -> np.ndarray:

@@ -30,7 +30,6 @@ def table(rng: np.random.Generator, look: Palette, width: float, depth: float, h
             parts.append(box((x, 0.04, 0), (x + 0.04, depth - 0.04, under), look.table, omit="du"))
     if kind == "desk":
         parts.append(box((0.06, 0.08, 0.25), (width - 0.06, 0.1, under), look.table, omit="weu"))
-        parts.append(box((width - 0.5, 0.12, 0.08), (width - 0.08, depth - 0.08, under), look.table, omit="u"))
     return join(parts)
 
 

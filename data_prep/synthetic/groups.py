@@ -171,7 +171,7 @@ def ceiling_lights(room: Room, rng: np.random.Generator, look: Palette) -> None:
     length, width = (0.6, 0.6) if kind == "flat" else (1.2, 0.2)
     if kind == "globe":
         length = width = 0.4
-    drop = 0.08 if kind == "flat" else float(rng.uniform(0.3, 0.5))
+    drop = 0.13 if kind == "flat" else float(rng.uniform(0.3, 0.5))
     for x0, y0, x1, y1 in room.rects:
         for x in np.linspace(x0, x1, max(round((x1 - x0) / 2.2), 1) * 2 + 1)[1::2]:
             for y in np.linspace(y0, y1, max(round((y1 - y0) / 2.2), 1) * 2 + 1)[1::2]:

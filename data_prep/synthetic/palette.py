@@ -20,6 +20,7 @@ DARKS: list[Rgb] = [(54, 54, 58), (46, 50, 66), (70, 60, 54), (60, 66, 62)]
 GREYS: list[Rgb] = [(150, 150, 148), (124, 126, 130), (172, 168, 160)]
 ACCENTS: list[Rgb] = [(150, 60, 52), (62, 88, 138), (84, 118, 74), (178, 140, 60), (110, 72, 110), (60, 120, 124)]
 WHITE: Rgb = (228, 228, 224)
+GLOSS: Rgb = (240, 242, 246)
 CORK: Rgb = (178, 138, 92)
 CHALK_GREEN: Rgb = (56, 84, 70)
 FOLIAGE: Rgb = (76, 110, 58)
@@ -92,15 +93,15 @@ def room_palette(area_rng: np.random.Generator, rng: np.random.Generator) -> Pal
         wall=basic["wall"],
         ceiling=Paint(_jitter(rng, WHITE if rng.random() < 0.6 else wall), TILE if rng.random() < 0.5 else PLAIN),
         floor=floors[floor_kind],
-        trim=one_of("white", "grey", "dark", "wood"),
+        trim=one_of("white", "grey", "dark", "dark", "wood"),
         wood=basic["wood"],
         dark=basic["dark"],
         grey=basic["grey"],
         white=basic["white"],
         accent=basic["accent"],
         metal=Paint(_jitter(rng, GREYS[0]), PLAIN),
-        door=one_of("wood", "wood", "white", "wall", "grey"),
-        column=one_of("wall", "wall", "grey", "white"),
+        door=one_of("wood", "wood", "wood", "white", "grey", "accent"),
+        column=one_of("wall", "grey", "grey", "white"),
         beam=one_of("wall", "white", "grey", "wood"),
         table=one_of("wood", "wood", "white", "grey", "dark"),
         chair=one_of("dark", "dark", "accent", "grey", "wood"),
@@ -112,7 +113,7 @@ def room_palette(area_rng: np.random.Generator, rng: np.random.Generator) -> Pal
         paper=Paint(_jitter(rng, WHITE), PRINT),
         cork=Paint(_jitter(rng, CORK), PRINT),
         chalkboard=Paint(_jitter(rng, CHALK_GREEN if rng.random() < 0.5 else dark), PRINT),
-        whiteboard=Paint(_jitter(rng, WHITE), PRINT),
+        whiteboard=Paint(_jitter(rng, GLOSS), PRINT),
     )
 
 

@@ -63,21 +63,19 @@ def scan_room(room: Room, rng: np.random.Generator, density: float) -> Scan:
         height = np.sum(frames.normal * (position - surfaces.origin), axis=1)
         facing |= surfaces.two_sided | (height > 0)
     patch, st, coord = _sample(rng, surfaces, facing, density * OVERSAMPLING)
-    views, weights, pixels = [], np.zeros((len(positions), len(coord)), dtype=np.float32), []
-    for k, position in enumerate(positions):
-        view = depth_map(surfaces, frames, position)
-        seen, distance, cosine, pixel = visible(view, surfaces, frames, coord, patch)
-        above_tripod = coord[:, 2] - position[2] > np.sin(BLIND_BELOW) * distance
+    views = [depth_map(surfaces, frames, position) for position in positions]
+    weights = np.zeros((len(positions), len(coord)), dtype=np.float32)
+    for k, view in enumerate(views):
+        seen, distance, cosine = visible(view, surfaces, frames, coord, patch)
+        above_tripod = coord[:, 2] - view.position[2] > np.sin(BLIND_BELOW) * distance
         weights[k] = np.where(seen & above_tripod, cosine / np.maximum(distance, NEAREST) ** 2, 0.0)
-        views.append(view)
-        pixels.append(pixel)
     keep = _thin(rng, weights.sum(axis=0), surfaces.returns[patch])
     patch, st, coord, weights = patch[keep], st[keep], coord[keep], weights[:, keep]
     share = np.cumsum(weights, axis=0)
     scanner = np.sum(rng.random(len(coord)) * share[-1] >= share, axis=0).clip(0, len(positions) - 1)
     color = point_colors(rng, surfaces, patch, st, coord, frames.normal[patch])
     exposure = rng.normal(1.0, 0.05, (len(positions), 1)) * rng.normal(1.0, 0.015, (len(positions), 3))
-    coord = _measure(rng, views, scanner, coord, frames.normal[patch])
+    coord = _measure(rng, views, surfaces, frames.normal, scanner, patch, coord)
     return Scan(
         coord=coord,
         color=np.clip(color * exposure[scanner], 0, 255).astype(np.uint8),
@@ -147,24 +145,39 @@ def _thin(rng: np.random.Generator, weight: np.ndarray, returns: np.ndarray) -> 
 
 
 def _measure(
-    rng: np.random.Generator, views: list[DepthMap], scanner: np.ndarray, coord: np.ndarray, normal: np.ndarray
+    rng: np.random.Generator,
+    views: list[DepthMap],
+    surfaces: Surfaces,
+    normal: np.ndarray,
+    scanner: np.ndarray,
+    patch: np.ndarray,
+    coord: np.ndarray,
 ) -> np.ndarray:
-    """Coordinates as measured: range noise along each ray, and a few ranges mixed with the background at edges."""
+    """Coordinates as measured: range noise along each ray, and a few ranges mixed with the background at edges.
+
+    Args:
+        rng: Draws the noise.
+        views: The S depth maps.
+        surfaces: The room's M patches.
+        normal: (M, 3) their normals.
+        scanner: (N,) which position measured the point.
+        patch: (N,) the patch it lies on.
+        coord: (N, 3) metres, exact.
+    """
     position = np.array([view.position for view in views])[scanner]
     ray = coord - position
     distance = np.linalg.norm(ray, axis=1)
     ray /= distance[:, None]
-    noise = rng.normal(0.0, 1.0, len(coord)) * (NOISE_FLOOR + NOISE_PER_METRE * distance)
-    shift = np.clip(noise, -0.02, 0.02)
-    candidates = np.flatnonzero(rng.random(len(coord)) < MIXED_SHARE * 20)
-    beyond = np.zeros(len(candidates))
-    pixel = pixel_of(ray[candidates])
-    for k, view in enumerate(views):
-        rows = np.flatnonzero(scanner[candidates] == k)
-        for step in (-1, 1, -COLUMNS, COLUMNS):
-            neighbour = view.range[(pixel[rows] + step) % len(view.range)]
-            gap = np.where(np.isfinite(neighbour), neighbour, 0.0) - distance[candidates[rows]]
-            beyond[rows] = np.maximum(beyond[rows], gap)
-    mixed = np.flatnonzero(beyond > 0.15)[: int(MIXED_SHARE * len(coord))]
-    shift[candidates[mixed]] = rng.random(len(mixed)) * np.minimum(beyond[mixed], 0.6)
+    shift = np.clip(rng.normal(0.0, 1.0, len(coord)) * (NOISE_FLOOR + NOISE_PER_METRE * distance), -0.02, 0.02)
+    tried = np.flatnonzero(rng.random(len(coord)) < MIXED_SHARE * 20)
+    step = rng.choice([-1, 1, -COLUMNS, COLUMNS], len(tried))
+    beside = (pixel_of(ray[tried]) + step) % len(views[0].patch)
+    behind = np.stack([view.patch for view in views])[scanner[tried], beside]
+    # The beam's other half meets the neighbouring pixel's patch: its plane bounds how far the range can slip.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.sum(normal[behind] * (surfaces.origin[behind] - position[tried]), axis=1)
+        gap = reach / np.sum(normal[behind] * ray[tried], axis=1) - distance[tried]
+    at_edge = (behind >= 0) & (behind != patch[tried]) & np.isfinite(gap) & (gap > 0.15)
+    mixed = np.flatnonzero(at_edge)[: int(MIXED_SHARE * len(coord))]
+    shift[tried[mixed]] = rng.random(len(mixed)) * np.minimum(gap[mixed], 0.6)
     return position + ray * (distance + shift)[:, None]

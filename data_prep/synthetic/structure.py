@@ -15,7 +15,7 @@ def add_door(room: Room, rng: np.random.Generator, look: Palette) -> None:
     """A framed door in its opening, single or double, shut or standing open into the room."""
     width = float(rng.uniform(0.84, 0.98) if rng.random() < 0.8 else rng.uniform(1.5, 1.7))
     height = float(rng.uniform(2.02, 2.14))
-    frame = 0.07
+    frame = 0.09
     place = room.find_wall(rng, width + 2 * frame, 0.0, height + frame, depth=0.9)
     if place is None:
         return
@@ -23,26 +23,26 @@ def add_door(room: Room, rng: np.random.Generator, look: Palette) -> None:
     x = start + frame
     wall.openings.append((x, x + width, 0.0, height))
     parts = [
-        box((-frame, -0.16, 0), (0, 0.025, height + frame), look.trim, omit="d"),
-        box((width, -0.16, 0), (width + frame, 0.025, height + frame), look.trim, omit="d"),
-        box((0, -0.16, height), (width, 0.025, height + frame), look.trim, omit="we"),
+        box((-frame, -0.2, 0), (0, 0.04, height + frame), look.trim, omit="d"),
+        box((width, -0.2, 0), (width + frame, 0.04, height + frame), look.trim, omit="d"),
+        box((0, -0.2, height), (width, 0.04, height + frame), look.trim, omit="we"),
     ]
     if width < 1.2 and rng.random() < 0.3:
         angle = float(rng.uniform(0.9, 1.75))
         parts.append(_leaf(look, width).moved((0.0, 0.0, 0.0), angle))
     elif width < 1.2:
-        parts.append(_leaf(look, width).moved((0.0, -0.1, 0.0)))
+        parts.append(_leaf(look, width).moved((0.0, -0.16, 0.0)))
     else:
         half = width / 2
-        parts.append(_leaf(look, half - 0.005).moved((0.0, -0.1, 0.0)))
-        parts.append(_leaf(look, half - 0.005, handle_left=True).moved((half + 0.005, -0.1, 0.0)))
+        parts.append(_leaf(look, half - 0.005).moved((0.0, -0.16, 0.0)))
+        parts.append(_leaf(look, half - 0.005, handle_left=True).moved((half + 0.005, -0.16, 0.0)))
     room.add_at_wall("door", join(parts), wall, x)
 
 
 def _leaf(look: Palette, width: float, handle_left: bool = False) -> Surfaces:
     height = 2.0
     grip = 0.06 if handle_left else width - 0.18
-    panel = replace(look.door, color=_shade(look.door, 0.82))
+    panel = replace(look.door, color=_shade(look.door, 0.75))
     parts = [
         box((0, 0, 0.01), (width, 0.045, height), look.door),
         box((0.14, 0.045, 0.2), (width - 0.14, 0.055, 0.85), panel, omit="s"),
@@ -61,7 +61,7 @@ def add_window(room: Room, rng: np.random.Generator, look: Palette, tall: bool =
     width = float(rng.uniform(1.1, 2.2))
     low = 0.12 if tall else float(rng.uniform(0.82, 1.0))
     high = min(room.height - 0.45, low + (2.0 if tall else float(rng.uniform(1.1, 1.5))))
-    recess = float(rng.uniform(0.14, 0.22))
+    recess = float(rng.uniform(0.18, 0.26))
     place = room.find_wall(rng, width, low, high, margin=0.15)
     if place is None:
         return None
@@ -75,7 +75,7 @@ def add_window(room: Room, rng: np.random.Generator, look: Palette, tall: bool =
     for bottom in (0.0, h - bar):
         parts.append(box((0, -recess, bottom), (width, -recess + 0.06, bottom + bar), look.trim, omit="we"))
     parts.append(patches((0, -recess + 0.02, 0), (0, 0, h), (width, 0, 0), look.glass))
-    parts.append(box((-0.06, -0.02, -0.05), (width + 0.06, 0.08, 0), look.trim))
+    parts.append(box((-0.06, -0.02, -0.05), (width + 0.06, 0.12, 0), look.trim))
     if rng.random() < 0.5:
         drop = float(rng.uniform(0.25, 1.0)) * (h - 0.1)
         blind = replace(look.white if rng.random() < 0.6 else look.grey, texture=WOOD, two_sided=True)
@@ -100,19 +100,19 @@ def add_board(room: Room, rng: np.random.Generator, look: Palette, bulletin: boo
     """A framed panel on the wall: white, chalk or (``bulletin``) cork; writing boards have a tray."""
     width, height = float(rng.uniform(1.4, 2.4)), float(rng.uniform(1.0, 1.2))
     low = float(rng.uniform(0.85, 1.0))
-    thick = float(rng.uniform(0.05, 0.065))
+    thick = float(rng.uniform(0.06, 0.075))
     place = room.find_wall(rng, width, low - 0.1, low + height, margin=0.12)
     if place is None:
         return
     surface = look.cork if bulletin else (look.whiteboard if rng.random() < 0.6 else look.chalkboard)
-    edge = look.wood if bulletin else look.metal
-    bar = 0.04
+    edge = look.wood if bulletin else look.dark
+    bar = 0.05
     parts = [
         box((0, 0, 0), (width, thick, height), surface, omit="s"),
         box((0, 0, 0), (bar, thick + 0.02, height), edge, omit="s"),
         box((width - bar, 0, 0), (width, thick + 0.02, height), edge, omit="s"),
         box((0, 0, height - bar), (width, thick + 0.02, height), edge, omit="s"),
-        box((0, 0, -0.02), (width, thick + (0.02 if bulletin else 0.09), 0.02), edge, omit="s"),
+        box((0, 0, -0.02), (width, thick + (0.02 if bulletin else 0.1), 0.02), edge, omit="s"),
     ]
     wall, x = place
     room.add_at_wall("board", join(parts), wall, x, low)
@@ -135,7 +135,7 @@ def add_column(room: Room, rng: np.random.Generator, look: Palette) -> None:
 
 
 def _sunk_column(room: Room, rng: np.random.Generator, look: Palette, size: float) -> None:
-    out = float(rng.uniform(0.25, 0.4))
+    out = float(rng.uniform(0.3, 0.42))
     place = room.find_wall(rng, size, 0.0, room.height, depth=out, margin=0.12)
     if place is None:
         return

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--png", metavar="FILE", type=Path, help="write only the picture (and the page with --html)")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write only the page (and the picture with --png)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for pictures and pages; made if absent")
-    parser.add_argument("--classes", metavar="NAME_OR_FILE", help="class names and colours, instead of the target's own")
+    parser.add_argument(
+        "--classes", metavar="NAME_OR_FILE", help="class names and colours, instead of the target's own"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     targets = _targets(args.target, args.out)
     one_file = args.png is not None or args.html is not None
     if one_file and len(targets) > 1:
-        raise InputError(f"{args.target} holds {len(targets)} PLY files; --png and --html name one file, use --out DIR.")
+        raise InputError(
+            f"{args.target} holds {len(targets)} PLY files; --png and --html name one file, use --out DIR."
+        )
     if one_file and args.out is not None:
         raise InputError("--out says where both files go, --png and --html name each; give one or the other.")
     pages, failed = [], []
@@ -90,30 +94,37 @@ def _targets(target: Path, out: Path | None) -> list[_Target]:
 
 
 def _draw(source: Path, png: Path | None, page: Path | None, given: str | None) -> None:
-    cloud, known = _load(source)
-    classes = load_classes(given) if given is not None else known
+    cloud = _load(source)
+    classes = load_classes(given) if given is not None else _own_classes(source)
     if classes is None:
         classes = numbered_classes(cloud.num_classes)
         if cloud.num_classes:
-            print(f"{source}: no class names are known, so ids are shown as 'class 0' and on; name them with --classes.")
+            print(
+                f"{source}: no class names are known, so ids are shown as 'class 0' and on; name them with --classes."
+            )
     for path, write in ((png, scene_png), (page, scene_html)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             print(write(path, cloud, classes))
 
 
-def _load(source: Path) -> tuple[Cloud, Classes | None]:
-    """The cloud, and the classes that lie beside or inside it."""
+def _load(source: Path) -> Cloud:
     if source.is_file():
-        return read_ply(source), read_ply_classes(source)
+        return read_ply(source)
     scene = open_scene(source)
-    x, y, z = scene.meta.get("offset", (0.0, 0.0, 0.0))
-    cloud = Cloud(
+    x, y, z = scene.meta["offset"]
+    return Cloud(
         coord=np.asarray(scene.coord),
-        color=None if scene.color is None else np.asarray(scene.color),
+        color=np.asarray(scene.color),
         gt=None if scene.segment is None else np.asarray(scene.segment),
         name=f"{scene.split}/{scene.name}",
         offset=(x, y, z),
     )
+
+
+def _own_classes(source: Path) -> Classes | None:
+    """The classes written inside a PLY file, or those of the prepared root a scene lies in."""
+    if source.is_file():
+        return read_ply_classes(source)
     class_file = source.resolve().parent.parent / "classes.yaml"
-    return cloud, load_classes(class_file) if class_file.is_file() else None
+    return load_classes(class_file) if class_file.is_file() else None

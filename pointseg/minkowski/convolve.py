@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from pointseg.errors import InputError
 from pointseg.minkowski.kernel_map import KernelMap
-from pointseg.minkowski.matmul import product_into
+from pointseg.minkowski.matmul import product_into, transposed_product
 
 # Pairs handled at once: the gathered rows and their products stay in the processor's cache.
 CHUNK = 8192
@@ -157,12 +157,12 @@ def _gather_products(features: Tensor, grad: Tensor, kernel_map: KernelMap) -> T
     for pair, into in zip(kernel_map.pairs, total, strict=True):
         if pair is None:
             for x, g in zip(features.split(CHUNK), grad.split(CHUNK), strict=True):
-                into += x.T @ g
+                into += transposed_product(x, g)
             continue
         for in_rows, out_rows in zip(pair[0].split(CHUNK), pair[1].split(CHUNK), strict=True):
             x = torch.index_select(features, 0, in_rows, out=left[: len(in_rows)])
             g = torch.index_select(grad, 0, out_rows, out=right[: len(in_rows)])
-            into += x.T @ g
+            into += transposed_product(x, g)
     return total
 
 

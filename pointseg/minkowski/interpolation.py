@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from pointseg.errors import InputError
-from pointseg.minkowski.kernel_map import find_rows
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
@@ -27,11 +26,11 @@ def interpolation_map(x: SparseTensor, queries: Tensor) -> list[tuple[Tensor, Te
     share = (queries[:, 1:] - lower[:, 1:]) / stride
     source = x.coordinate_manager.map(x.coordinate_map_key)
     packing = Packing.fit(source.bounds.union(Bounds.of(lower)).padded(tuple(x.tensor_stride)))
-    table, keys = source.search_keys(packing), packing.keys(lower)
+    table, keys = source.table(packing), packing.keys(lower)
     corners = []
     for corner in product((0, 1), repeat=x.D):
         offset = tuple(c * s for c, s in zip(corner, x.tensor_stride, strict=True))
-        query, row = find_rows(table, keys + packing.delta(offset))
+        query, row = table.find(keys + packing.delta(offset))
         upper = torch.tensor(corner, dtype=torch.bool, device=share.device)
         weight = torch.where(upper, share, 1 - share).prod(dim=1)[query]
         corners.append((row, query, weight))

@@ -1,9 +1,11 @@
 """Kernel maps: for every kernel offset, which input row meets which output row.
 
-Found by binary search in sorted int64 keys, without a hash table: the key of a neighbour is the row's key plus a
-constant. Maps of a tensor onto itself search half of the offsets; the other half are the same lists swapped.
+The int64 key of a neighbour is the row's key plus a constant. Keys are looked up in a table of all cells of the box
+where the box is small enough, else by binary search in the sorted keys; there is no hash table. Maps of a tensor onto
+itself search half of the offsets; the other half are the same lists swapped.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from pointseg.minkowski.kernel import Offset
 from pointseg.minkowski.packing import Bounds, Packing
+
+# A table of cells takes 4 bytes each while the map is made: at most 128 bytes a row, less than the features.
+CELLS_PER_ROW = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,46 +57,64 @@ class KernelMap:
         return total
 
 
+@dataclass(frozen=True, eq=False)
+class CellTable:
+    """Row of every cell of a box, -1 where there is none: one read a look-up."""
+
+    row_of_cell: Tensor
+
+    def find(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions in ``wanted`` (keys inside the box) that are present, and the row of each; both int64."""
+        rows = self.row_of_cell[wanted]
+        position = (rows >= 0).nonzero().squeeze(1)
+        return position, rows[position].to(torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class SortedTable:
+    """Ascending keys and the row behind each; a binary search a look-up."""
+
+    keys: Tensor
+    rows: Tensor
+
+    def find(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`CellTable.find`."""
+        if len(self.keys) == 0:
+            return wanted[:0], wanted[:0]
+        place = torch.searchsorted(self.keys, wanted).clamp_(max=len(self.keys) - 1)
+        position = (self.keys[place] == wanted).nonzero().squeeze(1)
+        return position, self.rows[place[position]]
+
+
 @dataclass(eq=False)
 class CoordinateMap:
-    """Distinct coordinate rows (V, 1+D) int32 with their box and, once asked for, their lexicographic order."""
+    """Distinct coordinate rows (V, 1+D) int32, their box and, once needed, their lexicographic order."""
 
     coordinates: Tensor
     bounds: Bounds
-    sorted_rows: bool = False
     _order: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.coordinates)
 
-    def search_keys(self, packing: Packing) -> tuple[Tensor, Tensor | None]:
-        """Ascending keys of the rows, and the row behind each (None: the rows are in that order already)."""
+    def table(self, packing: Packing) -> CellTable | SortedTable:
+        """Look-up of rows by key."""
         keys = packing.keys(self.coordinates)
-        if self.sorted_rows:
-            return keys, None
+        cells = math.prod(packing.extent)
+        if cells <= CELLS_PER_ROW * len(self):
+            row_of_cell = torch.full((cells,), -1, dtype=torch.int32, device=keys.device)
+            row_of_cell[keys] = torch.arange(len(self), dtype=torch.int32, device=keys.device)
+            return CellTable(row_of_cell)
         if self._order is None:
-            ordered, self._order = torch.sort(keys)
-            return ordered, self._order
-        return keys[self._order], self._order
-
-
-def find_rows(table: tuple[Tensor, Tensor | None], wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions in ``wanted`` that the table holds, and the table's row for each; both int64, same length."""
-    keys, rows = table
-    if len(keys) == 0:
-        none = torch.empty(0, dtype=torch.int64, device=wanted.device)
-        return none, none
-    place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
-    position = (keys[place] == wanted).nonzero().squeeze(1)
-    found = place[position]
-    return position, found if rows is None else rows[found]
+            self._order = torch.argsort(keys)
+        return SortedTable(keys[self._order], self._order)
 
 
 def search(inputs: CoordinateMap, outputs: CoordinateMap, offsets: tuple[Offset, ...]) -> KernelMap:
     """Pairs with ``input = output + offset`` for each offset (units of the finest voxel)."""
     reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(len(offsets[0])))
     packing = Packing.fit(inputs.bounds.union(outputs.bounds).padded(reach))
-    table = inputs.search_keys(packing)
+    table = inputs.table(packing)
     keys = packing.keys(outputs.coordinates)
     same = inputs is outputs
     number = {offset: k for k, offset in enumerate(offsets)}
@@ -102,7 +125,7 @@ def search(inputs: CoordinateMap, outputs: CoordinateMap, offsets: tuple[Offset,
         if same and not any(offset):
             pairs[k] = None
             continue
-        out_rows, in_rows = find_rows(table, keys + packing.delta(offset))
+        out_rows, in_rows = table.find(keys + packing.delta(offset))
         pairs[k] = (in_rows, out_rows)
         mirror = number.get(tuple(-o for o in offset))
         if same and mirror is not None:

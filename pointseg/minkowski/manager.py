@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pointseg.errors import InputError
 from pointseg.minkowski.kernel import KernelGenerator, int_tuple
-from pointseg.minkowski.kernel_map import CoordinateMap, KernelMap, find_rows, search, tiled
+from pointseg.minkowski.kernel_map import CoordinateMap, KernelMap, search, tiled
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first, unique_sorted
 
 
@@ -109,7 +109,7 @@ class CoordinateManager:
             bounds = fine.bounds.floored(coarse_stride)
             floored = floor_to(fine.coordinates, coarse_stride)
             first, self._parents[key, coarse] = unique_sorted(Packing.fit(bounds).keys(floored))
-            self._maps[coarse] = CoordinateMap(floored[first], bounds, sorted_rows=True)
+            self._maps[coarse] = CoordinateMap(floored[first], bounds)
         return coarse
 
     def expand(self, key: CoordinateMapKey, offsets: tuple[tuple[int, ...], ...], stride: Any) -> CoordinateMapKey:
@@ -124,7 +124,7 @@ class CoordinateManager:
             reached = torch.unique(torch.cat((reached, keys + packing.delta(offset))))
         coordinates = packing.coordinates(reached)
         new = self._new_key(int_tuple(stride, self.D, "tensor_stride"), key.string_id)
-        self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates), sorted_rows=True)
+        self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates))
         return new
 
     def add_rows(self, key: CoordinateMapKey, rows: Tensor) -> CoordinateMapKey:
@@ -149,7 +149,7 @@ class CoordinateManager:
         if name not in self._derived:
             a, b = self.map(first), self.map(second)
             packing = Packing.fit(a.bounds.union(b.bounds))
-            position, found = find_rows(a.search_keys(packing), packing.keys(b.coordinates))
+            position, found = a.table(packing).find(packing.keys(b.coordinates))
             row = torch.full((len(b),), -1, dtype=torch.int64, device=b.coordinates.device)
             row[position] = found
             fresh = (row < 0).nonzero().squeeze(1)
@@ -170,7 +170,7 @@ class CoordinateManager:
             a, b = self.map(fine), self.map(coarse)
             floored = floor_to(a.coordinates, coarse.tensor_stride)
             packing = Packing.fit(a.bounds.floored(coarse.tensor_stride).union(b.bounds))
-            position, found = find_rows(b.search_keys(packing), packing.keys(floored))
+            position, found = b.table(packing).find(packing.keys(floored))
             if len(position) < len(a):
                 raise InputError(
                     f"{len(a) - len(position)} of {len(a)} rows have no cell in the map {coarse.get_key()}."
@@ -209,7 +209,7 @@ class CoordinateManager:
             entries = torch.tensor([b for b, rows in enumerate(self.batch_rows(key)) if len(rows)], dtype=torch.int32)
             rows = torch.nn.functional.pad(entries[:, None], (0, self.D)).to(self.map(key).coordinates.device)
             self._derived[name] = self._new_key((0,) * self.D, key.string_id)
-            self._maps[self._derived[name]] = CoordinateMap(rows, Bounds.of(rows), sorted_rows=True)
+            self._maps[self._derived[name]] = CoordinateMap(rows, Bounds.of(rows))
         return self._derived[name]
 
     def map(self, key: CoordinateMapKey) -> CoordinateMap:

@@ -222,11 +222,21 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         kinds = typing.get_args(kind)
         return None if value is None and type(None) in kinds else _convert(kinds[0], value, where)
     target = origin or kind
-    if target is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if target is float:
+        value = _as_float(value)
     correct = isinstance(value, target) and not (target is int and isinstance(value, bool))
     require(correct, f"{where} is {value!r}; it must be {_NAMES.get(target, target.__name__)}")
     return value
+
+
+def _as_float(value: Any) -> Any:
+    """A whole number as float, and ``1e-3``, which YAML 1.1 takes for a text; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a mapping"}

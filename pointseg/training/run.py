@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from pointseg import __version__
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.dataset import feature_channels
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
@@ -24,7 +25,7 @@ from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, read_state, step_checkpoints
 from pointseg.training.config import TrainConfig, load_recipe, to_dict
 
-RECORDED_PACKAGES = ("pointseg", "torch", "numpy", "safetensors", "scikit-learn")
+RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Run:
             data_root: where the prepared scenes are; None = where they were in training.
         """
         root = _data_root(self.config) if data_root is None else Path(data_root)
-        return existing_scenes(root, splits or self.config.data.eval_splits)
+        return list_scenes(root, splits or self.config.data.eval_splits)
 
     def training_scenes(self) -> list[PreparedScene]:
         """The scenes trained on: the named splits, or every split that is not held out.
@@ -99,7 +100,7 @@ class Run:
             raise InputError(f"splits {sorted(shared)} are both trained on with all labels and scored; name each once")
         if not splits:
             raise InputError(f"{root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
-        return existing_scenes(root, splits)
+        return list_scenes(root, splits)
 
     def build_model(self) -> Segmentor:
         """The recipe's network, freshly initialised from torch's current seed."""
@@ -140,15 +141,6 @@ class Run:
         return (self.checkpoints / "final" / "state.json").is_file()
 
 
-def existing_scenes(root: Path, splits: Sequence[str]) -> list[PreparedScene]:
-    """The prepared scenes of splits that must be there."""
-    there = list_splits(root)
-    for split in splits:
-        if split not in there:
-            raise InputError(f"{root} has no split {split!r}; it has {', '.join(there) or 'none'}")
-    return list_scenes(root, list(splits))
-
-
 def _data_root(config: TrainConfig) -> Path:
     if not config.data.root:
         raise InputError("the recipe names no data.root; give the folder of prepared scenes with --data")
@@ -180,7 +172,7 @@ def _environment() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "packages": {"pointseg": __version__} | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "cuda": torch.version.cuda,
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),

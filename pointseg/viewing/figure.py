@@ -23,8 +23,19 @@ from pointseg.viewing.colors import (
 )
 from pointseg.viewing.opening import cut_ceiling, cut_near_walls
 from pointseg.viewing.scores import class_iou
-from pointseg.viewing.splat import Camera, fit_camera, oblique_axes, paint, point_size_for, rasterize, top_axes, view_bounds
+from pointseg.viewing.splat import (
+    Camera,
+    fit_camera,
+    oblique_axes,
+    paint,
+    point_size_for,
+    rasterize,
+    top_axes,
+    view_bounds,
+)
+from pointseg.viewing.thinning import even_steps, short_count
 
+_MAX_DRAWN = 4_000_000  # points: many for every pixel of a panel
 _COLUMNS = ("rgb", "gt", "pred", "error")
 _PANEL_WIDTH = 460
 _MARGIN = 28
@@ -79,7 +90,8 @@ def scene_png(path: str | Path, cloud: Cloud, classes: Classes) -> Path:
 def draw_scene(cloud: Cloud, classes: Classes) -> Image.Image:
     """The picture :func:`scene_png` writes."""
     modes = [mode for mode in _COLUMNS if mode in available_modes(cloud)] or ["height"]
-    views = _views(cloud)
+    drawn = cloud if cloud.num_points <= _MAX_DRAWN else cloud.take(even_steps(cloud.num_points, _MAX_DRAWN))
+    views = _views(drawn)
     legend = _legend(cloud, classes, modes, len(modes) * (_PANEL_WIDTH + _GAP) - _GAP)
     head = 92
     width = 2 * _MARGIN + len(modes) * (_PANEL_WIDTH + _GAP) - _GAP
@@ -91,9 +103,9 @@ def draw_scene(cloud: Cloud, classes: Classes) -> Image.Image:
         x = _MARGIN + column * (_PANEL_WIDTH + _GAP)
         pen.text((x + _PANEL_WIDTH / 2, head + 14), MODES[mode].title, fill=_INK, font=_font(20), anchor="mm")
     y = head + 34
-    colors = {mode: colorize(cloud, mode, classes) for mode in modes}
+    colors = {mode: colorize(drawn, mode, classes) for mode in modes}
     for view in views:
-        coord = cloud.coord[view.keep]
+        coord = drawn.coord[view.keep]
         raster = rasterize(coord, view.camera, view.size, point_size_for(coord, view.camera))
         for column, mode in enumerate(modes):
             x = _MARGIN + column * (_PANEL_WIDTH + _GAP)
@@ -132,7 +144,8 @@ def _fitted(coord: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) 
 def _header(pen: ImageDraw.ImageDraw, cloud: Cloud, classes: Classes, width: int) -> None:
     pen.text((_MARGIN, 38), cloud.name or "scene", fill=_INK, font=_font(30), anchor="lm")
     extent = np.ptp(cloud.coord, axis=0)
-    facts = f"{cloud.num_points:,} points   {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} m"
+    some = "" if cloud.num_points <= _MAX_DRAWN else f" ({short_count(_MAX_DRAWN)} drawn)"
+    facts = f"{cloud.num_points:,} points{some}   {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} m"
     pen.text((_MARGIN, 72), facts, fill=_FAINT, font=_font(16), anchor="lm")
     if cloud.gt is None or cloud.pred is None:
         return

@@ -12,6 +12,11 @@ _CELLS = 24  # along the longer side of the floor plan
 _ENCLOSED = 0.4  # share of the floor plan that must lie under a ceiling
 _LOWEST_CUT = 0.5  # of the room's height: what stands on the floor stays
 
+_STRIP = 0.1  # metres
+_MEDIAN_REACH = 7  # strips to either side: wider than half a door
+_WALL_DEPTH = 0.3  # metres
+_FLOOR = 0.1  # metres
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -65,23 +70,29 @@ def cut_ceiling(coord: np.ndarray) -> Opening:
     return Opening(coord[:, 2] <= low + cut, cut)
 
 
-def cut_near_walls(coord: np.ndarray, camera: Camera, depth: float = 0.3) -> np.ndarray:
-    """(N,) bool: False for what stands closest to an oblique camera, at any height above the floor.
+def cut_near_walls(coord: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N,) bool: False for the walls between an oblique camera and the room, True for the floor and all else.
 
-    For each direction seen from the camera the first ``depth`` metres are dropped, measured along the floor.
+    The floor plan is cut into strips that run away from the camera. In each, everything up to and with the first
+    tall thing is dropped; a running median over neighbouring strips carries the wall across doors and windows.
 
     Args:
         coord: (N, 3) metres, without the ceiling.
         camera: an oblique view.
-        depth: metres.
     """
     if len(coord) == 0:
         return np.zeros(0, dtype=bool)
-    level = camera.forward[:2] / np.linalg.norm(camera.forward[:2])
-    across = np.floor((coord[:, :2] @ camera.right[:2]) / depth).astype(np.int64)
-    across -= across.min()
-    along = coord[:, :2] @ level
-    nearest = np.full(int(across.max()) + 1, np.inf)
-    np.minimum.at(nearest, across, along)
-    low = np.percentile(coord[:, 2], 0.5)
-    return (along > nearest[across] + depth) | (coord[:, 2] < low + 0.1)
+    z = coord[:, 2] - np.percentile(coord[:, 2], 0.5)
+    across = coord[:, :2] @ camera.right[:2]
+    along = coord[:, :2] @ (camera.forward[:2] / np.linalg.norm(camera.forward[:2]))
+    strip = np.floor((across - across.min()) / _STRIP).astype(np.int64)
+    strips = int(strip.max()) + 1
+    nearest, wall = np.full(strips, np.inf), np.full(strips, np.inf)
+    np.minimum.at(nearest, strip, along)
+    tall = z > 0.75 * z.max()
+    np.minimum.at(wall, strip[tall], along[tall])
+    window = np.pad(wall, _MEDIAN_REACH, mode="edge")
+    wall = np.median(np.lib.stride_tricks.sliding_window_view(window, 2 * _MEDIAN_REACH + 1), axis=1)
+    # A room seen through a wide gap keeps what stands in it.
+    limit = np.minimum(wall + _WALL_DEPTH, nearest + 3 * _WALL_DEPTH)
+    return (along > limit[strip]) | (z < _FLOOR)

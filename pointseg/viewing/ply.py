@@ -134,9 +134,9 @@ def read_ply_classes(path: str | Path) -> Classes | None:
         ids, names = [entry[0] for entry in entries], tuple(str(entry[1]) for entry in entries)
         colors = np.array([entry[2] for entry in entries], dtype=np.uint8).reshape(len(entries), 3)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
-        raise InputError(f"{path}: the class names in its comments cannot be read ({error}); give --classes.") from error
+        raise InputError(f"{path}: its class names cannot be read ({error}); give the class file.") from error
     if ids != list(range(len(ids))):
-        raise InputError(f"{path} names the classes {ids}; they must be 0, 1, 2 ... without a gap; give --classes.")
+        raise InputError(f"{path} names classes {ids}; they must be 0, 1, 2 ... without a gap; give the class file.")
     return Classes(
         dataset=str(notes.get("dataset", path.stem)),
         names=names,

@@ -53,12 +53,16 @@ def select_points(cloud: Cloud, max_points: int) -> Selection:
     for level, kind in ((2, "annotated"), (1, "wrong"), (0, "other")):
         members = np.flatnonzero(rank == level)
         take = min(len(members), left)
-        chosen.append(members[_even_steps(len(members), take)])
+        chosen.append(members[even_steps(len(members), take)])
         left -= take
         if level > 0 and len(members):
-            kept.append(f"all {len(members):,} {kind}" if take == len(members) else f"{take:,} of {len(members):,} {kind}")
-    first = f"{' and '.join(kept)}; the rest evenly thinned" if kept else "evenly thinned"
-    note = f"showing {_millions(max_points)} of {_millions(cloud.num_points)} points: {first}"
+            kept.append(
+                f"all {len(members):,} {kind}" if take == len(members) else f"{take:,} of {len(members):,} {kind}"
+            )
+    first = f"{' and '.join(kept)}, the rest evenly thinned" if kept else "evenly thinned"
+    if (rank == 1).any():
+        first += "; wrong points look denser than they are"
+    note = f"showing {short_count(max_points)} of {short_count(cloud.num_points)} points: {first}"
     return Selection(along[np.sort(np.concatenate(chosen))], note)
 
 
@@ -82,16 +86,17 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _even_steps(count: int, take: int) -> np.ndarray:
+def even_steps(count: int, take: int) -> np.ndarray:
     """``take`` of ``range(count)``, one from each of as many equal stretches, at a random place in it.
 
     A fixed place would beat against the regular order in which scanners and grids lay down points.
     """
     if take == 0:
         return np.zeros(0, dtype=np.int64)
-    jitter = np.random.default_rng(_SEED).random(take)
-    return np.minimum(((np.arange(take) + jitter) * (count / take)).astype(np.int64), count - 1)
+    edges = np.arange(take + 1, dtype=np.int64) * count // take
+    return edges[:-1] + (np.random.default_rng(_SEED).random(take) * np.diff(edges)).astype(np.int64)
 
 
-def _millions(count: int) -> str:
+def short_count(count: int) -> str:
+    """A number of points for people: "950" or "2.0 M"."""
     return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"

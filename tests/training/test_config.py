@@ -99,6 +99,11 @@ def test_overrides(recipe):
             load_recipe(path, [bad])
 
 
+def test_numbers_as_people_write_them(recipe):
+    config = load_recipe(recipe("optimizer: {lr: 1e-3, weight_decay: 0}"))
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (0.001, 0.0)
+
+
 def test_missing_recipe_lists_the_shipped_ones():
     with pytest.raises(InputError, match=r"no recipe file 'nothing'.*synthetic_erda"):
         load_recipe("nothing")

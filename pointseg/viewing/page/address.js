@@ -2,6 +2,7 @@
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
+  Object.assign(state, defaults());
   if (header.modes.some((m) => m.id === given.get("mode"))) state.mode = given.get("mode");
   for (const [key, low, high] of [["cut", 0, 1], ["front", 0, 1], ["size", 0.3, 4]]) {
     const value = parseFloat(given.get(key));

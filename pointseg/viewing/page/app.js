@@ -3,7 +3,10 @@
 const $ = (id) => document.getElementById(id);
 const header = JSON.parse($("header").textContent);
 const ceiling = header.cut === null ? 1 : header.cut;
-const state = { mode: header.modes[0].id, cut: ceiling, size: 1, front: 0, wrong: false, relief: true, dark: false, view: "side", hidden: new Set() };
+const defaults = () => ({
+  mode: header.modes[0].id, cut: ceiling, front: 0, size: 1, wrong: false, relief: true, dark: false, view: "side", hidden: new Set(),
+});
+const state = defaults();
 let points, drawing, moving = 0, queued = false;
 
 const group = (n) => n.toLocaleString("en");
@@ -185,7 +188,7 @@ const KEYS = {
   "-": () => set({ size: Math.max(0.3, +(state.size / 1.2).toFixed(2)) }),
   r: () => {
     drawing.orbit.look("side");
-    set({ cut: ceiling, front: 0, size: 1, wrong: false, view: "side", hidden: new Set() });
+    set({ ...defaults(), mode: state.mode, dark: state.dark });
   },
 };
 

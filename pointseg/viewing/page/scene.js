@@ -5,13 +5,19 @@ in vec3 quantized;
 in vec4 tint;
 uniform mat4 project;
 uniform vec3 origin, step_;
-uniform float pixels, smallest;
+uniform float pixels, smallest, lift;
+uniform vec2 lens;
 out vec3 color;
 void main() {
   color = tint.rgb;
   gl_Position = tint.a == 0.0 ? vec4(2.0, 2.0, 2.0, 1.0) : project * vec4(origin + quantized * step_, 1.0);
-  float size = max(pixels / gl_Position.w, smallest);
-  gl_PointSize = min(tint.a > 0.75 ? max(size * 3.0, smallest * 7.0) : size, 64.0);
+  gl_PointSize = min(max(pixels / gl_Position.w, smallest), 64.0);
+  if (tint.a > 0.75) {
+    // Drawn a little nearer than it is, or the surface around it would cover most of its disc.
+    float nearer = max(gl_Position.w - lift, gl_Position.w * 0.5);
+    gl_Position.z = (lens.x + lens.y / nearer) * gl_Position.w;
+    gl_PointSize = min(max(gl_PointSize * 2.5, smallest * 7.0), 64.0);
+  }
 }`;
 
 const POINT_FRAGMENT = `#version 300 es
@@ -81,7 +87,7 @@ class Orbit {
     this.target = this.middle.slice();
     this.yaw = view === "top" ? 0 : (-35 * Math.PI) / 180;
     this.pitch = view === "top" ? Math.PI / 2 : (42 * Math.PI) / 180;
-    this.distance = (this.radius / Math.sin(this.fov / 2)) * 0.92;
+    this.distance = (this.radius / Math.sin(this.fov / 2)) ;
   }
 
   axes() {
@@ -115,8 +121,9 @@ class Orbit {
     this.near = Math.max(this.distance * 0.01, this.distance - this.radius * (front > 0 ? 1 - 2 * front : 4));
     this.far = Math.max(reach * 1.05, this.near * 1.01);
     const f = 1 / Math.tan(this.fov / 2);
-    const fx = aspect < 1 ? f : f / aspect, fy = aspect < 1 ? f * aspect : f;
+    const fy = f * Math.min(1, aspect * (1 - shift)), fx = fy / aspect;
     const a = (this.far + this.near) / (this.far - this.near), b = (-2 * this.far * this.near) / (this.far - this.near);
+    this.lens = [a, b];
     const rows = [right, up, forward].map((axis) => [...axis, -dot(axis, eye)]);
     const out = new Float32Array(16);
     for (let c = 0; c < 4; c++) {
@@ -192,9 +199,11 @@ class Drawing {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.useProgram(splat.made);
     gl.uniformMatrix4fv(splat.at("project"), false, this.matrix(shift, front));
+    gl.uniform2fv(splat.at("lens"), this.orbit.lens);
+    gl.uniform1f(splat.at("lift"), 8 * points.header.spacing * size);
     gl.uniform3fv(splat.at("origin"), points.header.origin);
     gl.uniform3fv(splat.at("step_"), points.header.step);
-    const focus = Math.min(width, height) / (2 * Math.tan(this.orbit.fov / 2));
+    const focus = Math.min(width * (1 - shift), height) / (2 * Math.tan(this.orbit.fov / 2));
     gl.uniform1f(splat.at("pixels"), 3 * points.header.spacing * size * Math.sqrt(stride) * focus);
     gl.uniform1f(splat.at("smallest"), Math.max(1, ratio * Math.min(size, 1.5)));
     for (const [name, buffer, parts, kind, normal, bytes] of [

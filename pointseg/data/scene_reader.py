@@ -1,0 +1,262 @@
+"""Reading prepared scenes: folders of memory-mapped arrays under Pointcept's file names, plus ``meta.json``.
+
+Opening a scene checks every file's header and length, so a damaged scene is refused before anything is trained on
+it. Arrays are mapped anew at each access instead of being held: thousands of open scenes need no file handles, and a
+scene sent to a data-loading process travels as a path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.data.voxel import VoxelGrid
+from pointseg.errors import InputError
+
+FORMAT_VERSION = 1
+"""Written to every ``meta.json``; another one is refused."""
+
+META_KEYS = ("format_version", "dataset", "scene", "split", "num_points", "counts", "offset", "arrays", "grids")
+"""What ``meta.json`` must hold for a scene to be read; ``sources`` and ``repairs`` are for people and re-runs."""
+
+ARRAYS: dict[str, tuple[type[np.generic], int]] = {
+    "coord": (np.float32, 3),
+    "color": (np.uint8, 3),
+    "segment": (np.int16, 1),
+    "instance": (np.int32, 1),
+    "normal": (np.float32, 3),
+}
+"""Arrays of a scene: dtype and columns (1 = a flat array). Only ``coord`` and ``color`` are always there."""
+
+GRID_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
+    "coord": (np.int32, 3),
+    "point": (np.int64, 1),
+    "inverse": (np.int64, 1),
+    "color": (np.uint8, 3),
+    "segment": (np.int16, 1),
+}
+"""Arrays of a stored voxel grid."""
+
+LABELS_FOLDER = "sparse_labels"
+"""The one folder of a root that is not a split."""
+
+
+def grid_name(voxel_size: float) -> str:
+    """The folder of a stored grid: ``grid_0.05`` for 5 cm."""
+    return f"grid_{voxel_size:g}"
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """One scene of N points. Equal to another one if it is the same folder.
+
+    Attributes:
+        path: Its folder.
+        split: The folder above, such as ``Area_5``.
+        name: Such as ``office_1``.
+        meta: The content of ``meta.json``.
+    """
+
+    path: Path
+    split: str
+    name: str
+    meta: dict[str, Any] = field(compare=False, repr=False)
+
+    @property
+    def num_points(self) -> int:
+        """N."""
+        return int(self.meta["num_points"])
+
+    @property
+    def offset(self) -> np.ndarray:
+        """(3,) float64 metres: add it to ``coord`` to get the source's coordinates."""
+        return np.array(self.meta["offset"], dtype=np.float64)
+
+    @property
+    def coord(self) -> np.ndarray:
+        """(N, 3) float32 metres, read-only."""
+        return self._array("coord")
+
+    @property
+    def color(self) -> np.ndarray:
+        """(N, 3) uint8, read-only."""
+        return self._array("color")
+
+    @property
+    def segment(self) -> np.ndarray | None:
+        """(N,) int16 class, -1 = ignored; None if the scene has no ground truth. Read-only."""
+        return self._optional("segment")
+
+    @property
+    def instance(self) -> np.ndarray | None:
+        """(N,) int32 object number, or None. Read-only."""
+        return self._optional("instance")
+
+    @property
+    def normal(self) -> np.ndarray | None:
+        """(N, 3) float32 unit vectors, or None. Read-only."""
+        return self._optional("normal")
+
+    @property
+    def voxel_sizes(self) -> tuple[float, ...]:
+        """Sizes of the stored grids, metres."""
+        return tuple(float(size) for size in self.meta["grids"])
+
+    def grid(self, voxel_size: float) -> VoxelGrid:
+        """The stored grid of a size; its arrays are read-only.
+
+        Args:
+            voxel_size: Metres.
+
+        Raises:
+            InputError: No grid of that size is stored, or it is damaged.
+        """
+        folder = grid_name(voxel_size)
+        if folder not in {grid_name(size) for size in self.voxel_sizes}:
+            sizes = ", ".join(f"{size:g}" for size in self.voxel_sizes) or "none"
+            raise InputError(
+                f"scene {self.split}/{self.name} has no voxel grid of {voxel_size:g} m (stored: {sizes}); use one of "
+                f"those, or add it by preparing again with --voxel-size {voxel_size:g}"
+            )
+        return _read_grid(self, float(voxel_size), self.path / folder)
+
+    def _optional(self, name: str) -> np.ndarray | None:
+        return self._array(name) if name in self.meta["arrays"] else None
+
+    def _array(self, name: str) -> np.ndarray:
+        return map_array(self.path / f"{name}.npy", *ARRAYS[name], rows=self.num_points)
+
+
+def open_scene(path: str | Path) -> PreparedScene:
+    """Open a prepared scene and check that it is whole.
+
+    Args:
+        path: ``<root>/<split>/<scene>``.
+
+    Raises:
+        InputError: Not a prepared scene, another format version, or an array that is missing, truncated, or of the
+            wrong type or length.
+    """
+    path = Path(path)
+    meta = _read_meta(path)
+    scene = PreparedScene(path, path.resolve().parent.name, path.resolve().name, meta)
+    for name in meta["arrays"]:
+        scene._array(name)
+    for size in scene.voxel_sizes:
+        scene.grid(size)
+    return scene
+
+
+def list_scenes(root: str | Path, splits: Sequence[str] | None = None) -> list[PreparedScene]:
+    """All scenes of a root, sorted by split and name.
+
+    Args:
+        root: Folder of prepared scenes.
+        splits: Only these; None = all.
+
+    Raises:
+        InputError: No such root or split, or a damaged scene.
+    """
+    there = list_splits(root)
+    wanted = there if splits is None else sorted(set(splits))
+    for split in wanted:
+        if split not in there:
+            raise InputError(f"{root} has no split {split!r}; it has {', '.join(there) or 'none'}")
+    return [open_scene(path) for split in wanted for path in _scene_folders(Path(root) / split)]
+
+
+def list_splits(root: str | Path) -> list[str]:
+    """Names of the folders of a root that hold scenes, sorted.
+
+    Raises:
+        InputError: No such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}; make prepared scenes with 'pointseg prepare'")
+    folders = (p for p in root.iterdir() if p.is_dir() and p.name != LABELS_FOLDER and not p.name.startswith("."))
+    return sorted(p.name for p in folders if _scene_folders(p))
+
+
+def map_array(path: Path, dtype: type[np.generic], columns: int, *, rows: int | None = None) -> np.ndarray:
+    """Map a .npy file read-only after checking its type and shape.
+
+    Args:
+        path: The file.
+        dtype: What it must hold.
+        columns: 1 = a flat array, else the second dimension.
+        rows: Its length; None = any.
+
+    Raises:
+        InputError: Missing, truncated, not a .npy file, or of another type or shape.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; prepare the scene again") from error
+    except (OSError, ValueError, EOFError) as error:
+        empty = _read_empty(path, dtype)
+        if empty is None:
+            raise InputError(f"{path} is damaged or truncated ({error}); prepare the scene again") from error
+        array = empty
+    shape = array.shape[1:]
+    fits = (shape == () if columns == 1 else shape == (columns,)) and array.ndim >= 1
+    if array.dtype != dtype or not fits or (rows is not None and len(array) != rows):
+        expected = ("N" if rows is None else str(rows)) + (",)" if columns == 1 else f", {columns})")
+        raise InputError(
+            f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} ({expected}; prepare the scene again"
+        )
+    return array
+
+
+def _read_empty(path: Path, dtype: type[np.generic]) -> np.ndarray | None:
+    """An array of no elements, which cannot be mapped; None if the file is no such array."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if isinstance(array, np.ndarray) and array.size == 0 else None
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    file = path / "meta.json"
+    if not path.is_dir():
+        raise InputError(f"there is no scene folder {path}")
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing, so {path} is not a prepared scene; prepare it again") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({error}); prepare the scene again") from error
+    version = meta.get("format_version") if isinstance(meta, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{file} has format version {version}, this program reads version {FORMAT_VERSION}; prepare the scene again"
+        )
+    missing = [key for key in META_KEYS if key not in meta]
+    unknown = [name for name in meta.get("arrays", []) if name not in ARRAYS]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"names unknown arrays {', '.join(map(str, unknown))}"
+        raise InputError(f"{file} {what}; prepare the scene again")
+    return dict(meta)
+
+
+def _read_grid(scene: PreparedScene, voxel_size: float, folder: Path) -> VoxelGrid:
+    names = [name for name in GRID_ARRAYS if name != "segment" or "segment" in scene.meta["arrays"]]
+    coord = map_array(folder / "coord.npy", *GRID_ARRAYS["coord"])
+    arrays = {
+        name: map_array(
+            folder / f"{name}.npy", *GRID_ARRAYS[name], rows=scene.num_points if name == "inverse" else len(coord)
+        )
+        for name in names
+    }
+    return VoxelGrid(voxel_size=voxel_size, **arrays)
+
+
+def _scene_folders(split: Path) -> list[Path]:
+    return sorted(p for p in split.iterdir() if not p.name.startswith(".") and (p / "meta.json").is_file())

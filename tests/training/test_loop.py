@@ -1,0 +1,174 @@
+"""The training loop: exact resume, a killed process, one setting apart, evaluation and prediction of what it made."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pointseg.errors import InputError
+from pointseg.training import Run, load_recipe, train
+
+SMALL = [
+    "data.voxel_size=0.1",
+    "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]",
+    "model.init_dim=8",
+    "steps=6",
+    "batch_size=2",
+    "eval_every=3",
+    "checkpoint_every=2",
+    "optimizer.warmup_steps=2",
+]
+CPU = torch.device("cpu")
+
+
+def recipe(root, method="erda", *extra):
+    data = [f"data.root={root}", "data.labels=1pct_seed0"]
+    return load_recipe(f"synthetic_{method}", [*SMALL, *data, *extra])
+
+
+def weights(run):
+    return load_file(run.checkpoints / "final" / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class StopHere(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def finished(rooms_root, tmp_path_factory):
+    run = Run.create(tmp_path_factory.mktemp("run") / "erda", recipe(rooms_root))
+    train(run, device=CPU, workers=0)
+    return run
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5])
+def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp_path, stop):
+    run = Run.create(tmp_path / "run", recipe(rooms_root))
+
+    def interrupt(done, scalars):
+        if done == stop:
+            raise StopHere
+
+    with pytest.raises(StopHere):
+        train(run, device=CPU, workers=0, on_step=interrupt)
+    run = Run.create(tmp_path / "run", recipe(rooms_root), resume=True)
+    train(run, device=CPU, workers=1)
+    assert same(weights(run), weights(finished))
+    assert (run.path / "metrics.jsonl").read_text() == (finished.path / "metrics.jsonl").read_text()
+
+
+def test_a_killed_process_resumes_to_the_same_weights(rooms_root, tmp_path):
+    settings = ["steps=40", "checkpoint_every=1", "eval_every=40"]
+    straight = Run.create(tmp_path / "straight", recipe(rooms_root, "erda", *settings))
+    train(straight, device=CPU, workers=0)
+    command = [sys.executable, "-m", "pointseg.cli.main", "train", "synthetic_erda", "--out", str(tmp_path / "killed")]
+    command += ["--data", str(rooms_root), "--labels", "1pct_seed0", "--device", "cpu", "--set", *SMALL, *settings]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("step_*[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (checkpoints / "final").exists()
+    assert list(checkpoints.glob("step_*[0-9]"))
+    done = subprocess.run([*command, "--resume"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert same(weights(Run.open(tmp_path / "killed")), weights(straight))
+
+
+def test_supervised_and_erda_start_from_the_same_network_and_see_the_same_data(rooms_root, tmp_path, monkeypatch):
+    seen = {}
+    for name in ("supervised", "erda"):
+        run = Run.create(tmp_path / name, recipe(rooms_root, name, "steps=3"))
+        inputs, initial = [], []
+
+        def record(self, model, batch, original, inputs=inputs, initial=initial):
+            if not initial:
+                initial.append({k: v.clone() for k, v in model.state_dict().items()})
+            inputs.append((batch.weak.inputs.coord, batch.weak.inputs.features, batch.weak.labels))
+            return original(self, model, batch)
+
+        from pointseg.methods import METHODS
+
+        method = METHODS[name]
+        original = method.loss
+        monkeypatch.setattr(method, "loss", lambda self, model, batch, o=original, r=record: r(self, model, batch, o))
+        train(run, device=CPU, workers=0)
+        seen[name] = (initial[0], inputs)
+    assert same(seen["supervised"][0], seen["erda"][0])
+    for a, b in zip(seen["supervised"][1], seen["erda"][1], strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_what_a_run_leaves_behind(finished):
+    lines = [json.loads(line) for line in (finished.path / "metrics.jsonl").read_text().splitlines()]
+    train_lines = [line for line in lines if line["kind"] == "train"]
+    assert {"loss", "loss_ce", "loss_erda", "entropy_p", "entropy_q", "kl_p_q", "pseudo_label_accuracy", "lr"} <= set(
+        train_lines[-1]
+    )
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    assert [line["step"] for line in evaluations] == [3, 6]
+    assert {"miou", "macc", "oacc", "miou_voxel", "iou_floor"} <= set(evaluations[0])
+    best = json.loads((finished.checkpoints / "best" / "state.json").read_text())
+    assert best["miou"] == max(line["miou"] for line in evaluations)
+    assert list((finished.path / "tensorboard").glob("events.*"))
+    assert not list(finished.path.rglob("*.pt")) + list(finished.path.rglob("*.pkl"))
+    environment = json.loads((finished.path / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+
+
+def test_a_loaded_model_scores_as_it_did_in_training(finished):
+    from pointseg.training.loop import evaluate_network
+
+    model, step = finished.load_model("final")
+    evaluation = evaluate_network(finished, model, finished.scenes(), CPU)
+    last = json.loads((finished.checkpoints / "final" / "state.json").read_text())
+    assert step == 6
+    assert evaluation.points.miou == pytest.approx(last["miou"], abs=1e-9)
+
+
+def test_bf16_trains(rooms_root, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(rooms_root, "erda", "precision=bf16", "steps=3"))
+    train(run, device=CPU, workers=0)
+    assert run.finished
+
+
+def test_a_loss_that_explodes_is_told(rooms_root, tmp_path):
+    extra = ["optimizer.lr=1e30", "optimizer.clip_norm=0", "optimizer.name=sgd"]
+    run = Run.create(tmp_path / "run", recipe(rooms_root, "supervised", *extra))
+    with pytest.raises(InputError, match="is not finite"):
+        train(run, device=CPU, workers=0)
+
+
+def test_folders_that_do_not_fit_are_refused(finished, rooms_root, tmp_path):
+    with pytest.raises(InputError, match="already holds a run"):
+        Run.create(finished.path, recipe(rooms_root))
+    with pytest.raises(InputError, match=r"other settings \(steps: 6 there, 7 now\)"):
+        Run.create(finished.path, recipe(rooms_root, "erda", "steps=7"), resume=True)
+    with pytest.raises(InputError, match="not a run folder"):
+        Run.open(tmp_path)
+    with pytest.raises(InputError, match="holds no prepared scenes"):
+        Run.create(tmp_path / "run", recipe(tmp_path))
+    with pytest.raises(InputError, match=r"no checkpoint 'step_9'; there are: best, final"):
+        finished.load_model("step_9")
+    with pytest.raises(InputError, match=r"no split 'Area_9'; it has Area_1"):
+        finished.scenes(["Area_9"])
+
+
+def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
+    both = "data.train_splits=[Area_1, Area_5]"
+    with pytest.raises(InputError, match=r"Area_5.*scored"):
+        Run.create(tmp_path / "a", recipe(rooms_root, "erda", both, "data.labels=full")).training_scenes()
+    scenes = Run.create(tmp_path / "b", recipe(rooms_root, "erda", both)).training_scenes()
+    assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]
