@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -33,7 +33,7 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         description: the text before the bar.
         total: the number of items; taken from ``len(items)`` when it has one.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with progress_bar() as bar:
         task = bar.add_task(description, total=total, status="")

@@ -181,7 +181,7 @@ def _foliage(rng: np.random.Generator, look: Palette, base: float, radius: float
 
 def wall_pipe(rng: np.random.Generator, look: Palette, height: float) -> Surfaces:
     """A pipe up the wall, with a joint."""
-    radius = rng.uniform(0.05, 0.09)
+    radius = rng.uniform(0.04, 0.06)
     paint = look.metal if rng.random() < 0.5 else look.wall
     joint = rng.uniform(0.3, 0.7) * height
     return join(

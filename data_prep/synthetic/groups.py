@@ -132,7 +132,7 @@ def bookcase(room: Room, rng: np.random.Generator, look: Palette) -> None:
 
 
 def cabinet(room: Room, rng: np.random.Generator, look: Palette) -> None:
-    width, height = float(rng.uniform(0.8, 1.1)), float(rng.uniform(0.7, 1.9))
+    width, height = float(rng.uniform(0.8, 1.1)), float(rng.uniform(1.0, 1.9))
     against_wall(room, rng, "clutter", clutter.cabinet(rng, look, width, height), (width, 0.5, height))
 
 

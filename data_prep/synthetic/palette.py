@@ -34,6 +34,7 @@ class Palette:
     ceiling: Paint
     floor: Paint
     trim: Paint
+    sash: Paint
     wood: Paint
     dark: Paint
     grey: Paint
@@ -94,13 +95,14 @@ def room_palette(area_rng: np.random.Generator, rng: np.random.Generator) -> Pal
         ceiling=Paint(_jitter(rng, WHITE if rng.random() < 0.6 else wall), TILE if rng.random() < 0.5 else PLAIN),
         floor=floors[floor_kind],
         trim=one_of("white", "grey", "dark", "dark", "wood"),
+        sash=one_of("white", "white", "grey"),
         wood=basic["wood"],
         dark=basic["dark"],
         grey=basic["grey"],
         white=basic["white"],
         accent=basic["accent"],
         metal=Paint(_jitter(rng, GREYS[0]), PLAIN),
-        door=one_of("wood", "wood", "wood", "white", "grey", "accent"),
+        door=one_of("wood", "wood", "wood", "wood", "accent", "grey", "white"),
         column=one_of("wall", "grey", "grey", "white"),
         beam=one_of("wall", "white", "grey", "wood"),
         table=one_of("wood", "wood", "white", "grey", "dark"),

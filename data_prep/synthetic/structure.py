@@ -68,16 +68,16 @@ def add_window(room: Room, rng: np.random.Generator, look: Palette, tall: bool =
     wall, x = place
     wall.openings.append((x, x + width, low, high))
     h, bar = high - low, 0.07
-    parts = [_recess(width, h, recess, look.trim)]
+    parts = [_recess(width, h, recess, look.sash)]
     edges = [0.0, width - bar] if width < 1.5 else [0.0, width / 2 - bar / 2, width - bar]
     for left in edges:
-        parts.append(box((left, -recess, 0), (left + bar, -recess + 0.06, h), look.trim, omit="du"))
+        parts.append(box((left, -recess, 0), (left + bar, -recess + 0.06, h), look.sash, omit="du"))
     for bottom in (0.0, h - bar):
-        parts.append(box((0, -recess, bottom), (width, -recess + 0.06, bottom + bar), look.trim, omit="we"))
+        parts.append(box((0, -recess, bottom), (width, -recess + 0.06, bottom + bar), look.sash, omit="we"))
     parts.append(patches((0, -recess + 0.02, 0), (0, 0, h), (width, 0, 0), look.glass))
-    parts.append(box((-0.06, -0.02, -0.05), (width + 0.06, 0.12, 0), look.trim))
+    parts.append(box((-0.06, -0.02, -0.05), (width + 0.06, 0.12, 0), look.sash))
     if rng.random() < 0.5:
-        drop = float(rng.uniform(0.25, 1.0)) * (h - 0.1)
+        drop = float(rng.uniform(0.2, 0.6)) * h
         blind = replace(look.white if rng.random() < 0.6 else look.grey, texture=WOOD, two_sided=True)
         parts.append(patches((0.03, -0.5 * recess, h - drop), (0, 0, drop), (width - 0.06, 0, 0), blind))
     room.add_at_wall("window", join(parts), wall, x, low)
@@ -120,7 +120,7 @@ def add_board(room: Room, rng: np.random.Generator, look: Palette, bulletin: boo
 
 def add_column(room: Room, rng: np.random.Generator, look: Palette) -> None:
     """A column: free (square or round) where the floor has room for it, else square and half sunk into a wall."""
-    size = float(rng.uniform(0.36, 0.55))
+    size = float(rng.uniform(0.42, 0.6))
     spot = room.find_floor(rng, size, size, margin=0.45) if rng.random() < 0.55 else None
     if spot is None:
         _sunk_column(room, rng, look, size)

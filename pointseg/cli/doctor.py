@@ -10,9 +10,6 @@ import platform
 import sys
 
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pointseg import __version__
 from pointseg.device import pick_device
@@ -33,34 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    table = Table(show_header=False)
-    table.add_row("pointseg", __version__)
-    table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
-    missing = []
-    for name in REQUIRED:
-        version = _version(name)
-        missing += [name] if version is None else []
-        table.add_row(name, version or "MISSING")
-    table.add_section()
-    table.add_row("processors", f"{os.cpu_count()} ({torch.get_num_threads()} threads used)")
-    for i in range(torch.cuda.device_count()):
-        memory = torch.cuda.get_device_properties(i).total_memory / 2**30
-        table.add_row(f"cuda:{i}", f"{torch.cuda.get_device_name(i)}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
-    if not torch.cuda.is_available():
-        build = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is a CPU build"
-        table.add_row("cuda", f"none ({build})")
-    table.add_row("device chosen", str(pick_device()))
-    table.add_row("engine", "pointseg.minkowski, plain torch path (CPU and GPU)")
-    table.add_section()
+    lines = [("pointseg", __version__), ("python", f"{platform.python_version()} on {platform.platform()}")]
+    missing = [name for name in REQUIRED if _version(name) is None]
+    lines += [(name, _version(name) or "MISSING") for name in REQUIRED]
+    lines += _devices()
+    lines.append(("engine", "pointseg.minkowski, plain torch path (CPU and GPU)"))
     for name, (module, purpose, install) in OPTIONAL.items():
         there = importlib.util.find_spec(module) is not None
-        table.add_row(
-            f"{name} (optional)", _version(name) or "" if there else f"not installed: {purpose} need it, {install}"
-        )
-    Console().print(table)
+        lines.append((name, _version(name) or "there" if there else f"not installed, optional; {purpose}: {install}"))
+    for name, text in lines:
+        print(f"{name:14} {text}")
     if missing:
         print(f"missing: {', '.join(missing)}; install with: pip install {' '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _devices() -> list[tuple[str, str]]:
+    lines = [("processors", f"{os.cpu_count()} ({torch.get_num_threads()} threads used)")]
+    for i in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(i).total_memory / 2**30
+        lines.append((f"cuda:{i}", f"{torch.cuda.get_device_name(i)}, {memory:.0f} GiB, CUDA {torch.version.cuda}"))
+    if not torch.cuda.is_available():
+        build = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is a CPU build"
+        lines.append(("cuda", f"none ({build})"))
+    return [*lines, ("device chosen", str(pick_device()))]
 
 
 def _version(name: str) -> str | None:

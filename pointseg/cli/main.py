@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"pointseg {options.command}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\npointseg {options.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\npointseg {options.command}: {stop or 'interrupted'}", file=sys.stderr)
         return 130
 
 

@@ -19,8 +19,8 @@ HELP = """Predict prepared scenes and write one labelled PLY per scene.
   pointseg predict runs/erda
   pointseg predict runs/erda --data other/root --splits Area_3 --out predictions
 
-Fields: x y z red green blue pred gt error confidence, every raw point in its order. CloudCompare opens pred, gt, error
-and confidence as scalar fields."""
+Every raw point in its order, in the scan's own coordinates, with its colour and the fields scalar_pred, scalar_gt,
+scalar_error and scalar_confidence, which CloudCompare opens as scalar fields of those names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             pred=prediction.pred,
             confidence=prediction.confidence,
             name=f"{scene.split}/{scene.name}",
+            offset=tuple(scene.offset.tolist()),
         )
         path = out / scene.split / f"{scene.name}.ply"
         path.parent.mkdir(parents=True, exist_ok=True)

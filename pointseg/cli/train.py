@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pointseg.device import pick_device
+from pointseg.errors import InputError
 from pointseg.progress import progress_bar
 from pointseg.training import Run, TrainConfig, load_recipe, train
 
@@ -33,20 +34,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.workers < 0:
+        raise InputError(f"--workers is {args.workers}; it must be 0 (load in this process) or more")
     device = pick_device(args.device)
     run = Run.create(args.out, _recipe(args), resume=args.resume)
     if run.finished:
         print(f"{run.path} is finished already ({run.config.steps} steps)", file=sys.stderr)
         return 0
     total = run.config.steps
-    with progress_bar() as bar:
-        task = bar.add_task(f"{run.config.method_name} on {device}", total=total, status="")
-        train(
-            run,
-            device=device,
-            workers=args.workers,
-            on_step=lambda done, s: bar.update(task, completed=done, status=_status(s)),
-        )
+    bar = progress_bar()
+    task = bar.add_task(f"{run.config.method_name} on {device}", total=total, status="")
+
+    def show(done: int, scalars: dict[str, float]) -> None:
+        bar.start()
+        bar.update(task, completed=done, status=_status(scalars))
+
+    try:
+        train(run, device=device, workers=args.workers, on_step=show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "interrupted; the same command with --resume continues from the last checkpoint"
+        ) from None
+    finally:
+        bar.stop()
     print(f"trained {total} steps into {run.path}")
     return 0
 

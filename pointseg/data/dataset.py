@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pointseg.data.scene import PreparedScene
-from pointseg.data.sparse_labels import SparseLabels
-from pointseg.data.voxel import VoxelGrid, voxel_labels, voxelize
 from torch import Tensor
 
+from pointseg.data.scene import PreparedScene
+from pointseg.data.sparse_labels import SparseLabels
 from pointseg.data.transforms import AugmentConfig, augment
+from pointseg.data.voxel import VoxelGrid, voxel_labels, voxelize
 from pointseg.errors import InputError
 
 FEATURES: dict[str, int] = {"ones": 1, "color": 3, "height": 1}

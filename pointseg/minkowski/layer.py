@@ -28,10 +28,10 @@ class NeighbourhoodLayer(nn.Module):
             raise InputError(f"the input has {x.D} axes, but this layer was made with dimension={self.dimension}.")
 
     def output_key(self, x: SparseTensor, coordinates: Coordinates) -> CoordinateMapKey:
-        """Where the output lies: the caller's coordinates, or those the layer's stride leads to.
+        """Where the output lies: the caller's coordinates, or those that follow from the layer's stride.
 
         Raises:
-            InputError: a transposed layer's stride does not divide the input's, or leads to no existing map.
+            InputError: a transposed layer's stride does not divide the input's, or there is no finer map.
         """
         stride = self._output_stride(x)
         if coordinates is not None:

@@ -106,7 +106,7 @@ class CoordinateManager:
         coarse = CoordinateMapKey(coarse_stride, key.string_id)
         if coarse not in self._maps:
             fine = self.map(key)
-            bounds = fine.bounds.floored(coarse_stride)
+            bounds = fine.bounds.floored(coarse_stride).check_int32()
             floored = floor_to(fine.coordinates, coarse_stride)
             first, self._parents[key, coarse] = unique_sorted(Packing.fit(bounds).keys(floored))
             self._maps[coarse] = CoordinateMap(floored[first], bounds)
@@ -116,7 +116,7 @@ class CoordinateManager:
         """A new map at ``stride`` holding every ``row + offset``, in lexicographic order."""
         source = self.map(key)
         reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(self.D))
-        packing = Packing.fit(source.bounds.padded(reach))
+        packing = Packing.fit(source.bounds.padded(reach).check_int32())
         keys = packing.keys(source.coordinates)
         # Offset by offset, so that no more than two lists of the final size exist at a time.
         reached = torch.empty(0, dtype=torch.int64, device=keys.device)

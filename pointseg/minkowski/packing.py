@@ -47,6 +47,15 @@ class Bounds:
         low = tuple(a - r for a, r in zip(self.low, grow, strict=True))
         return Bounds(low, tuple(b + r for b, r in zip(self.high, grow, strict=True)))
 
+    def check_int32(self) -> "Bounds":
+        """Itself; raises InputError when a coordinate in the box does not fit 32 bits."""
+        if min(self.low) < INT32[0] or max(self.high) > INT32[1]:
+            raise InputError(
+                f"the layer would make coordinates from {self.low} to {self.high}, but they must lie between "
+                f"{INT32[0]} and {INT32[1]}: shift the input towards zero."
+            )
+        return self
+
     def floored(self, stride: tuple[int, ...]) -> "Bounds":
         """The box of the rows after :func:`floor_to`, without looking at them again."""
         if self.empty:
@@ -140,7 +149,7 @@ def to_int32(coordinates: Tensor) -> Tensor:
         return coordinates
     floored = coordinates.floor() if coordinates.is_floating_point() else coordinates
     # Comparisons are False for NaN, so one test finds NaN, infinities and overflow alike.
-    inside = (floored >= INT32[0]) & (floored.to(torch.float64) <= INT32[1])
+    inside = (floored >= -(2**31)) & (floored < 2**31)
     if not bool(inside.all()):
         row = int((~inside.all(dim=1)).nonzero()[0])
         raise InputError(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,11 +13,11 @@ from torch import nn
 from pointseg.data.collate import StepSampler, VoxelBatch, collate
 from pointseg.data.dataset import SceneDataset
 from pointseg.data.scene import PreparedScene
-from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.evaluation.evaluate import Evaluation, evaluate_scenes
 from pointseg.inference.predict import predict_scene
 from pointseg.methods import METHODS, Batch, LossTerms, Method, View
+from pointseg.models.segmentor import Segmentor
 from pointseg.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from pointseg.training.run import Run
 from pointseg.training.schedule import build_optimizer, learning_rate
@@ -79,19 +78,20 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
             scalars |= {"loss": float(terms.total.detach()), **{k: float(v) for k, v in terms.log.items()}, "lr": rate}
             tracker.record("train", done, {k: v for k, v in scalars.items() if not k.startswith("eval_")})
         if done % config.eval_every == 0 or last:
-            evaluation = evaluate_network(run, method.evaluated(model), eval_scenes, device)
+            evaluated = cast(Segmentor, method.evaluated(model))
+            evaluation = evaluate_network(run, evaluated, eval_scenes, device)
             scalars |= {f"eval_{name}": value for name, value in evaluation.summary().items()}
             _record_evaluation(tracker, evaluation, done)
             if not best or evaluation.points.miou > best["miou"]:
                 best = {"step": done, **evaluation.summary()}
-                save_weights(run.checkpoints / "best", method.evaluated(model).net, best)
+                save_weights(run.checkpoints / "best", evaluated.net, best)
         if done % config.checkpoint_every == 0 or last:
             state = {"best": best}
             save_checkpoint(
                 run.checkpoints, step=done, model=model.net, method=method, optimizer=optimizer, state=state
             )
         if last:
-            save_weights(run.checkpoints / "final", method.evaluated(model).net, {"step": done, **evaluation.summary()})
+            save_weights(run.checkpoints / "final", evaluated.net, {"step": done, **evaluation.summary()})
         on_step(done, scalars)
     tracker.close()
 
@@ -109,7 +109,7 @@ def as_batch(batch: VoxelBatch) -> Batch:
     return Batch(weak=view)
 
 
-def evaluate_network(run: Run, model: nn.Module, scenes: list[PreparedScene], device: torch.device) -> Evaluation:
+def evaluate_network(run: Run, model: nn.Module, scenes: Iterable[PreparedScene], device: torch.device) -> Evaluation:
     """Score a network on scenes with the input settings of a run."""
     config = run.config
     predict = functools.partial(
@@ -125,11 +125,9 @@ def evaluate_network(run: Run, model: nn.Module, scenes: list[PreparedScene], de
 
 def _training_data(run: Run) -> SceneDataset:
     data = run.config.data
-    scenes = run.training_scenes()
-    sparse: SparseLabels | None = None if data.labels == "full" else open_labels(Path(data.root), data.labels)
     return SceneDataset(
-        scenes,
-        sparse,
+        run.training_scenes(),
+        run.sparse_labels(),
         voxel_size=data.voxel_size,
         features=data.features,
         max_voxels=data.max_voxels,
@@ -144,7 +142,7 @@ def _batches(run: Run, dataset: SceneDataset, start: int, workers: int) -> Itera
 
 
 def _restore(
-    run: Run, model: nn.Module, method: Method, optimizer: torch.optim.Optimizer
+    run: Run, model: Segmentor, method: Method, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Any]]:
     latest = run.latest_checkpoint()
     if latest is None:

@@ -20,6 +20,7 @@ from pointseg import __version__
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.dataset import feature_channels
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
+from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, read_state, step_checkpoints
@@ -59,11 +60,13 @@ class Run:
             _require_same(run.config, config, path)
             return run
         classes = load_classes(_data_root(config) / "classes.yaml")
+        run = cls(path, config, classes)
+        run.check_data()
         path.mkdir(parents=True, exist_ok=True)
         save_classes(classes, path / "classes.yaml")
         (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
         (path / "config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
-        return cls(path, config, classes)
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -101,6 +104,24 @@ class Run:
         if not splits:
             raise InputError(f"{root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
         return list_scenes(root, splits)
+
+    def sparse_labels(self) -> SparseLabels | None:
+        """The draw of the recipe, or None where every point's label is used."""
+        name = self.config.data.labels
+        return None if name == "full" else open_labels(_data_root(self.config), name)
+
+    def check_data(self) -> None:
+        """See that everything the recipe names is there, before anything is trained or written.
+
+        Raises:
+            InputError: a split, a draw, a scene's labels or ground truth, or a voxel grid is missing.
+        """
+        for scene in self.scenes():
+            scene.grid(self.config.data.voxel_size)
+        sparse = self.sparse_labels()
+        for scene in self.training_scenes():
+            if sparse is not None:
+                sparse.for_scene(scene)
 
     def build_model(self) -> Segmentor:
         """The recipe's network, freshly initialised from torch's current seed."""

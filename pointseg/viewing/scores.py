@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pointseg.evaluation.scores import confusion_matrix, scores_from_confusion
+
 
 def class_iou(gt: np.ndarray, pred: np.ndarray, num_classes: int) -> np.ndarray:
     """Intersection over union per class on the points that have a true class.
@@ -14,11 +16,8 @@ def class_iou(gt: np.ndarray, pred: np.ndarray, num_classes: int) -> np.ndarray:
         num_classes: K.
 
     Returns:
-        (K,) float64, NaN for a class without a point in the truth, as in ``pointseg.evaluation``.
+        (K,) float64, NaN for a class without a point in the truth.
     """
-    known = gt >= 0
-    truth, guess = gt[known].astype(np.int64), pred[known].astype(np.int64)
-    hit = np.bincount(truth[truth == guess], minlength=num_classes)
-    present = np.bincount(truth, minlength=num_classes)
-    union = present + np.bincount(guess[guess >= 0], minlength=num_classes) - hit
-    return np.divide(hit, union, out=np.full(num_classes, np.nan), where=present > 0)
+    nothing = num_classes
+    matrix = confusion_matrix(gt, np.where(pred < 0, nothing, pred), num_classes + 1)
+    return scores_from_confusion(matrix).iou[:num_classes]

@@ -5,6 +5,7 @@ import math
 import shutil
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_smaller_rates_are_subsets_of_larger_ones():
         set(draw_points(candidates, label, parse_rule(rule), seed=0, scene="a/b")[0].tolist())
         for rule in ("1pt", "0.1%", "1%", "10%", "100%")
     ]
-    assert all(small <= large for small, large in zip(drawn, drawn[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(drawn))
     assert drawn[-1] == set(range(5000))
 
 

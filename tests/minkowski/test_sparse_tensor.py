@@ -89,6 +89,16 @@ def test_search_range_includes_the_kernel():
         wide(x)
 
 
+def test_new_coordinates_must_fit_32_bits():
+    edge = ME.SparseTensor(torch.ones(1, 1), torch.tensor([[0, 2**31 - 1, 0]]))
+    with pytest.raises(InputError, match="would make coordinates"):
+        ME.MinkowskiConvolution(1, 1, kernel_size=3, expand_coordinates=True, dimension=2)(edge)
+    assert len(ME.MinkowskiConvolution(1, 1, kernel_size=3, dimension=2)(edge)) == 1
+    for value in (2.0**31, -(2.0**31) - 512, float("inf")):
+        with pytest.raises(InputError, match="must be finite and lie between"):
+            ME.TensorField(torch.ones(1, 1), torch.tensor([[0, value, 0]])).sparse()
+
+
 def test_key_and_manager_must_fit(cloud):
     rows = cloud(30)
     x = ME.SparseTensor(torch.randn(len(rows), 3), rows)

@@ -1,4 +1,4 @@
-"""Quantisation, collation and initialisation helpers."""
+"""Quantisation, collation and initialisation utilities."""
 
 import numpy as np
 import pytest

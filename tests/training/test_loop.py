@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pointseg.data.sparse_labels import draw
 from pointseg.errors import InputError
 from pointseg.training import Run, load_recipe, train
 
@@ -40,7 +41,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-class StopHere(Exception):
+class StopHereError(Exception):
     pass
 
 
@@ -57,9 +58,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp
 
     def interrupt(done, scalars):
         if done == stop:
-            raise StopHere
+            raise StopHereError
 
-    with pytest.raises(StopHere):
+    with pytest.raises(StopHereError):
         train(run, device=CPU, workers=0, on_step=interrupt)
     run = Run.create(tmp_path / "run", recipe(rooms_root), resume=True)
     train(run, device=CPU, workers=1)
@@ -166,9 +167,23 @@ def test_folders_that_do_not_fit_are_refused(finished, rooms_root, tmp_path):
         finished.scenes(["Area_9"])
 
 
+def test_missing_data_is_found_before_a_run_folder_exists(rooms_root, tmp_path):
+    for setting, message in [
+        ("data.labels=nothing", "nothing"),
+        ("data.eval_splits=[Area_9]", "Area_9"),
+        ("data.train_splits=[Area_7]", "Area_7"),
+        ("data.voxel_size=0.3", r"no voxel grid of 0\.3 m"),
+        ("data.train_splits=[Area_5]", "Area_5"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Run.create(tmp_path / "run", recipe(rooms_root, "erda", setting))
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
-    both = "data.train_splits=[Area_1, Area_5]"
+    draw(rooms_root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
+    both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]
     with pytest.raises(InputError, match=r"Area_5.*scored"):
-        Run.create(tmp_path / "a", recipe(rooms_root, "erda", both, "data.labels=full")).training_scenes()
-    scenes = Run.create(tmp_path / "b", recipe(rooms_root, "erda", both)).training_scenes()
+        Run.create(tmp_path / "a", recipe(rooms_root, "erda", *both, "data.labels=full"))
+    scenes = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both)).training_scenes()
     assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]

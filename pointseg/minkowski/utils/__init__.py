@@ -1,4 +1,4 @@
-"""Helpers under MinkowskiEngine's names: quantisation, collation, weight initialisation."""
+"""Utilities under MinkowskiEngine's names: quantisation, collation, weight initialisation."""
 
 from pointseg.minkowski.utils.collation import (
     SparseCollation,
