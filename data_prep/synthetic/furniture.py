@@ -15,11 +15,11 @@ from data_prep.synthetic.surfaces import Surfaces, about_x, box, cylinder, join,
 
 
 def table(rng: np.random.Generator, look: Palette, width: float, depth: float, height: float) -> Surfaces:
-    """A table: a top on four legs, on side panels, or on side panels with a modesty panel."""
+    """A table: a top on four legs, or (desk-high ones) on side panels, with or without a modesty panel."""
     top = 0.035 + 0.02 * rng.random()
     parts = [box((0, 0, height - top), (width, depth, height), look.table)]
     under = height - top
-    kind = rng.choice(["legs", "panels", "desk"])
+    kind = "legs" if height < 0.6 else str(rng.choice(["legs", "panels", "desk"], p=[0.5, 0.25, 0.25]))
     if kind == "legs":
         leg, inset = 0.05, 0.03
         for x in (inset, width - inset - leg):

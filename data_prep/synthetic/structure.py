@@ -119,28 +119,33 @@ def add_board(room: Room, rng: np.random.Generator, look: Palette, bulletin: boo
 
 
 def add_column(room: Room, rng: np.random.Generator, look: Palette) -> None:
-    """A column: free (square or round) where the floor has room for it, else square and half sunk into a wall."""
-    size = float(rng.uniform(0.42, 0.6))
-    spot = room.find_floor(rng, size, size, margin=0.45) if rng.random() < 0.55 else None
+    """A column on a base: free (square or round) where the floor has room for it, else half sunk into a wall."""
+    size, base = float(rng.uniform(0.36, 0.5)), 0.05
+    wide = size + 2 * base
+    spot = room.find_floor(rng, wide, wide, margin=0.4) if rng.random() < 0.6 else None
     if spot is None:
-        _sunk_column(room, rng, look, size)
+        _sunk_column(room, rng, look, size, base)
         return
-    h = size / 2
-    if rng.random() < 0.5:
-        shape = cylinder((0, 0, 0), h, room.height, look.column, sides=14, omit="du")
+    h, w = size / 2, wide / 2
+    if rng.random() < 0.6:
+        shaft = cylinder((0, 0, 0), h, room.height, look.column, sides=14, omit="du")
+        foot = cylinder((0, 0, 0), w, 0.16, look.grey, sides=14, omit="d")
     else:
-        shape = box((-h, -h, 0), (h, h, room.height), look.column, omit="du")
-    room.add("column", shape.moved((*spot, 0.0)))
+        shaft = box((-h, -h, 0), (h, h, room.height), look.column, omit="du")
+        foot = box((-w, -w, 0), (w, w, 0.16), look.grey, omit="d")
+    room.add("column", join([shaft, foot]).moved((*spot, 0.0)))
     room.take_ceiling((spot[0] - h, spot[1] - h, spot[0] + h, spot[1] + h))
 
 
-def _sunk_column(room: Room, rng: np.random.Generator, look: Palette, size: float) -> None:
-    out = float(rng.uniform(0.3, 0.42))
-    place = room.find_wall(rng, size, 0.0, room.height, depth=out, margin=0.12)
+def _sunk_column(room: Room, rng: np.random.Generator, look: Palette, size: float, base: float) -> None:
+    out = float(rng.uniform(0.28, 0.4))
+    place = room.find_wall(rng, size, 0.0, room.height, depth=out + base, margin=0.12)
     if place is None:
         return
     wall, x = place
-    room.add_at_wall("column", box((0, 0, 0), (size, out, room.height), look.column, omit="sdu"), wall, x)
+    shaft = box((0, 0, 0), (size, out, room.height), look.column, omit="sdu")
+    foot = box((-base, 0, 0), (size + base, out + base, 0.16), look.grey, omit="sd")
+    room.add_at_wall("column", join([shaft, foot]), wall, x)
     corner, opposite = room.to_room(wall, x, 0.0), room.to_room(wall, x + size, out)
     low, high = np.minimum(corner, opposite), np.maximum(corner, opposite)
     room.take_ceiling((float(low[0]), float(low[1]), float(high[0]), float(high[1])))

@@ -72,7 +72,7 @@ def test_equals_the_slow_twin(cloud):
     assert_is_grid_of(voxelize(coord, size, color=color, segment=segment), coord, size, color, segment)
 
 
-@pytest.mark.parametrize("extent", [1 << 9, 1 << 16, MAX_EXTENT])
+@pytest.mark.parametrize("extent", [1 << 9, 1 << 18, 1 << 19, MAX_EXTENT])
 def test_equals_the_slow_twin_at_every_extent(extent):
     rng = np.random.default_rng(0)
     coord = rng.integers(0, extent, (400, 3)) + 0.5 - extent // 2

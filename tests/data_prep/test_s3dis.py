@@ -303,6 +303,11 @@ def test_a_killed_worker_is_reported_as_such():
         list(s3dis._in_processes(os._exit, [1], 1))
 
 
+def test_workers_leave_an_interrupt_to_the_process_that_started_them():
+    assert list(s3dis._in_processes(signal.getsignal, [signal.SIGINT], 1)) == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_an_interrupt_leaves_whole_scenes_only_and_prints_one_line(raw, out):
     # Nobody ever writes to the pipe, so this room is in work until the interrupt.

@@ -121,7 +121,8 @@ REFUSED = {
     "fraction of a colour": (b"1 2 3 0.5 0.25 1", r"colours must be whole numbers"),
     "words": (b"x y z r g b", r"'x y z r g b' is not six numbers .* cannot be repaired"),
     "commas": (b"1.5,2.5,3.5,4,5,6", r"cannot be repaired"),
-    "stray byte and too few columns": (b"1.5 2.5 3.5 4.0\x165 6", r"cannot be repaired"),
+    "stray byte after a fraction": (b"1.5 2.5 3.5 4.0\x165 6", r"cannot be repaired"),
+    "stray byte before a fraction": (b"1\x162.5 3.5 4 5 6", r"cannot be repaired"),
 }
 
 
