@@ -25,9 +25,9 @@ from pathlib import Path
 
 from data_prep._main import run_module
 from data_prep._s3dis_room import RoomResult, RoomTask, prepare_room
+from pointseg.atomic import remove_unfinished
 from pointseg.data.classes import Classes, load_classes
 from pointseg.data.scene import prepare_root
-from pointseg.data.scene_writer import remove_unfinished
 from pointseg.data.voxel import check_voxel_size
 from pointseg.errors import InputError
 from pointseg.progress import progress_bar

@@ -177,7 +177,9 @@ def _measure(
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.sum(normal[behind] * (surfaces.origin[behind] - position[tried]), axis=1)
         gap = reach / np.sum(normal[behind] * ray[tried], axis=1) - distance[tried]
-    at_edge = (behind >= 0) & (behind != patch[tried]) & np.isfinite(gap) & (gap > 0.15)
+    # Behind glass the map shows what lies outside the room's outline or nothing: only opaque edges mix.
+    opaque = surfaces.returns[patch[tried]] > 0.5
+    at_edge = opaque & (behind >= 0) & (behind != patch[tried]) & np.isfinite(gap) & (gap > 0.15)
     mixed = np.flatnonzero(at_edge)[: int(MIXED_SHARE * len(coord))]
     shift[tried[mixed]] = rng.random(len(mixed)) * np.minimum(gap[mixed], 0.6)
     return position + ray * (distance + shift)[:, None]

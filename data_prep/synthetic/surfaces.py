@@ -159,8 +159,8 @@ def tube(
     """
     p, q = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
     axis = (q - p) / np.linalg.norm(q - p)
-    helper = np.array([1.0, 0.0, 0.0]) if abs(axis[2]) > 0.9 else np.array([0.0, 0.0, 1.0])
-    u = np.cross(helper, axis)
+    across = np.array([1.0, 0.0, 0.0]) if abs(axis[2]) > 0.9 else np.array([0.0, 0.0, 1.0])
+    u = np.cross(across, axis)
     u /= np.linalg.norm(u)
     v = np.cross(axis, u)
     angle = np.linspace(0.0, 2 * np.pi, sides + 1)

@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted.
     """
-    # Threads that wait by spinning starve each other on a shared machine: a training step was seen to take ten times as
-    # long beside another process. OpenMP reads this once, when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP threads that spin long while waiting starve each other on a shared machine (docs/decisions.md). Its runtime
+    # reads this once, when torch is first imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     command = next((a for a in arguments if a in COMMANDS), None)

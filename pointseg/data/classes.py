@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pointseg.atomic import replacing_file
 from pointseg.errors import InputError
 from pointseg.paths import configs_dir
 
@@ -106,9 +106,8 @@ def save_classes(classes: Classes, path: str | Path) -> None:
     }
     if classes.ignore:
         document["ignore"] = list(classes.ignore)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None), encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing_file(path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None), encoding="utf-8")
 
 
 def _find(name_or_path: str | Path) -> Path:

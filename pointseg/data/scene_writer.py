@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pointseg.atomic import remove_unfinished, replacing_file, replacing_folder
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.scene_reader import ARRAYS, FORMAT_VERSION, LABELS_FOLDER, PreparedScene, grid_name, open_scene
 from pointseg.data.voxel import VoxelGrid, check_voxel_size, voxelize
@@ -164,40 +161,9 @@ def add_grids(scene: PreparedScene, voxel_sizes: Sequence[float]) -> PreparedSce
             _write_grid(folder, grid)
         entries[f"{size:g}"] = {"num_voxels": len(grid.coord)}
     meta = scene.meta | {"grids": dict(sorted(entries.items(), key=lambda entry: float(entry[0])))}
-    unfinished = scene.path / ".meta.json.tmp"
-    unfinished.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, scene.path / "meta.json")
+    with replacing_file(scene.path / "meta.json") as unfinished:
+        unfinished.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return open_scene(scene.path)
-
-
-@contextmanager
-def replacing_folder(target: Path) -> Iterator[Path]:
-    """A fresh hidden folder that becomes ``target`` when the block ends well and vanishes when it does not."""
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
-        # mkdtemp makes it private to the user; a finished scene has the permissions any new folder has.
-        unfinished.chmod(target.parent.stat().st_mode & 0o777)
-        yield unfinished
-        if target.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-            os.replace(target, replaced / target.name)
-            try:
-                os.replace(unfinished, target)
-            except BaseException:
-                os.replace(replaced / target.name, target)
-                raise
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            os.replace(unfinished, target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove what a killed run left of ``<folder>/<name>``."""
-    for leftover in folder.glob(f".{name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _checked(key: str, value: np.ndarray, points: int, where: str) -> np.ndarray:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from pointseg import __version__
+from pointseg.atomic import remove_unfinished, replacing_folder
 from pointseg.data.classes import Classes, load_classes
 from pointseg.data.label_rule import Rule, draw_points, parse_rule
 from pointseg.data.scene_reader import LABELS_FOLDER, PreparedScene, list_scenes, map_array
-from pointseg.data.scene_writer import remove_unfinished, replacing_folder
 from pointseg.errors import InputError
 
 SPEC_VERSION = 1

@@ -2,14 +2,14 @@
 
     checkpoints/step_000200/  model.safetensors  method.safetensors  optimizer.safetensors  state.json
 
-A folder is written under a temporary name and renamed, so one that carries its final name is complete.
+A folder is written under a hidden name and renamed, so one that carries its final name is complete.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pointseg.atomic import remove_unfinished, replacing_folder
 from pointseg.errors import InputError
 
 KEEP = 2
@@ -45,13 +46,12 @@ def save_checkpoint(
         The checkpoint's folder.
     """
     target = folder / f"step_{step:06d}"
-    temporary = _temporary(target)
     tensors, groups = flatten_optimizer(optimizer)
-    save_file(tensors, temporary / "optimizer.safetensors")
-    save_file(_contiguous(method.state_dict()), temporary / "method.safetensors")
-    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"step": step, "optimizer": groups, **state}, indent=1))
-    _publish(temporary, target)
+    with _replacing(target) as unfinished:
+        save_file(tensors, unfinished / "optimizer.safetensors")
+        save_file(_contiguous(method.state_dict()), unfinished / "method.safetensors")
+        save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
+        (unfinished / "state.json").write_text(json.dumps({"step": step, "optimizer": groups, **state}, indent=1))
     for old in step_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return target
@@ -59,15 +59,14 @@ def save_checkpoint(
 
 def save_weights(target: Path, model: nn.Module, state: dict[str, Any]) -> None:
     """Write a folder with the model alone (``best`` and ``final``): what evaluating and predicting need."""
-    temporary = _temporary(target)
-    save_file(_contiguous(model.state_dict()), temporary / "model.safetensors")
-    (temporary / "state.json").write_text(json.dumps(state, indent=1))
-    _publish(temporary, target)
+    with _replacing(target) as unfinished:
+        save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
+        (unfinished / "state.json").write_text(json.dumps(state, indent=1))
 
 
 def step_checkpoints(folder: Path) -> list[Path]:
     """Complete step checkpoints, oldest first."""
-    return sorted(p for p in folder.glob("step_*") if p.suffix != ".partial" and (p / "state.json").is_file())
+    return sorted(p for p in folder.glob("step_*") if (p / "state.json").is_file())
 
 
 def load_checkpoint(
@@ -147,20 +146,7 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
-def _temporary(target: Path) -> Path:
-    temporary = target.with_suffix(".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    return temporary
-
-
-def _publish(temporary: Path, target: Path) -> None:
-    for file in temporary.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    previous = target.with_suffix(".old")
-    shutil.rmtree(previous, ignore_errors=True)
-    if target.exists():
-        target.rename(previous)
-    temporary.rename(target)
-    shutil.rmtree(previous, ignore_errors=True)
+def _replacing(target: Path) -> AbstractContextManager[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(target.parent)
+    return replacing_folder(target)

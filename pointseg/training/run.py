@@ -144,7 +144,7 @@ class Run:
         """
         folder = self.checkpoints / checkpoint
         if not folder.is_dir():
-            there = sorted(p.name for p in self.checkpoints.glob("*") if p.suffix not in (".partial", ".old"))
+            there = sorted(p.name for p in self.checkpoints.glob("[!.]*"))
             raise InputError(
                 f"run {self.path} has no checkpoint {checkpoint!r}; there are: {', '.join(there) or 'none yet'}"
             )

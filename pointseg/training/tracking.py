@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from pointseg.atomic import replacing_file
+
 
 class Tracker:
     """Append scalars to ``metrics.jsonl`` and ``tensorboard/``.
@@ -19,9 +21,8 @@ class Tracker:
     def __init__(self, path: Path, start: int) -> None:
         self.file = path / "metrics.jsonl"
         kept = [line for line in self._lines() if json.loads(line)["step"] <= start]
-        temporary = self.file.with_suffix(".partial")
-        temporary.write_text("".join(kept))
-        temporary.replace(self.file)
+        with replacing_file(self.file) as unfinished:
+            unfinished.write_text("".join(kept))
         self.writer = SummaryWriter(str(path / "tensorboard"), purge_step=start + 1)
 
     def record(self, kind: str, step: int, values: dict[str, float]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
@@ -78,12 +78,8 @@ def scene_png(path: str | Path, cloud: Cloud, classes: Classes) -> Path:
         raise InputError(f"the folder {path.parent} of the picture {path.name} does not exist; make it first.")
     check_classes(cloud, classes)
     picture = draw_scene(cloud, classes)
-    part = path.with_name(path.name + ".part")
-    try:
-        picture.save(part, format="PNG")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path) as unfinished:
+        picture.save(unfinished, format="PNG")
     return path
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import IGNORED, Cloud
@@ -71,12 +71,8 @@ def scene_html(path: str | Path, cloud: Cloud, classes: Classes, max_points: int
     packer = zlib.compressobj(level=6, wbits=-15)
     payload = packer.compress(fields) + packer.flush()
     page = fill_page(cloud.name or path.stem, header, base64.b64encode(payload).decode("ascii"))
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plyfile import PlyData, PlyElement, PlyParseError
 
+from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
@@ -69,12 +69,8 @@ def write_ply(
         for k, name in enumerate(classes.names):
             comments.append(f"{_TAG}class {json.dumps([k, name, classes.colors[k].tolist()])}")
     data = PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<", comments=comments)
-    part = path.with_name(path.name + ".part")
-    try:
-        data.write(str(part))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing_file(path) as unfinished:
+        data.write(str(unfinished))
     return path
 
 

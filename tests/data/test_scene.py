@@ -12,9 +12,9 @@ import textwrap
 import numpy as np
 import pytest
 
+from pointseg.atomic import remove_unfinished
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import add_grids, list_scenes, list_splits, open_scene, prepare_root, write_scene
-from pointseg.data.scene_writer import remove_unfinished
 from pointseg.data.voxel import voxelize
 from pointseg.errors import InputError
 

@@ -49,7 +49,7 @@ def test_the_last_two_are_kept_and_half_written_ones_never_count(tmp_path):
     for number in (1, 2, 3, 10):
         step(*trio, number)
         save(tmp_path, trio, number)
-    (tmp_path / "step_000011.partial").mkdir()
+    (tmp_path / ".step_000011.killed.tmp").mkdir()
     assert [p.name for p in step_checkpoints(tmp_path)] == ["step_000003", "step_000010"]
 
 
