@@ -10,14 +10,12 @@ trained side by side. An interrupted call is continued by the same command.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from side_by_side import Job, train_side_by_side
 from sklearn.ensemble import RandomForestClassifier
 
 from pointseg.data.classes import load_classes
@@ -82,18 +80,14 @@ def forest(scenes: Sequence[PreparedScene], num_classes: int, *, points: int = 8
 def networks(data: Path, runs: Path, steps: int) -> dict[str, float]:
     """Train with every label and with one point per class and room, at the same time; mIoU of each."""
     splits = sorted({scene.split for scene in list_scenes(data)} - {HELD_OUT})
-    draws = {"full": "full", "1pt": draw(data, "1pt", seed=0, voxel_size=VOXEL_SIZE, splits=splits).name}
-    environment = {"OMP_NUM_THREADS": str(max((os.cpu_count() or 2) // 2, 1)), **os.environ}
-    processes = []
-    for name, labels in draws.items():
-        command = [sys.executable, "-m", "pointseg.cli.main", "train", RECIPE, "--data", str(data), "--labels", labels]
-        command += ["--out", str(runs / name), "--workers", "0", "--resume", "--set", f"steps={steps}"]
-        processes.append(subprocess.Popen(command, env=environment))
-    codes = [process.wait() for process in processes]
-    if any(codes):
-        raise InputError(f"a training in {runs} failed; its message is above")
-    states = {name: json.loads((runs / name / "checkpoints" / "final" / "state.json").read_text()) for name in draws}
-    return {name: 100 * state["miou"] for name, state in states.items()}
+    one_point = draw(data, "1pt", seed=0, voxel_size=VOXEL_SIZE, splits=splits).name
+    settings = (f"steps={steps}", f"eval_every={steps}")
+    jobs = [
+        Job(RECIPE, "full", runs / "full", settings=settings),
+        Job(RECIPE, one_point, runs / "1pt", settings=settings),
+    ]
+    full, sparse = train_side_by_side(data, jobs)
+    return {"full": full, "1pt": sparse}
 
 
 def _features(scene: PreparedScene) -> np.ndarray:

@@ -19,6 +19,7 @@ from pointseg.inference.predict import predict_scene
 from pointseg.methods import METHODS, Batch, LossTerms, Method, View
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from pointseg.training.config import TrainConfig
 from pointseg.training.run import Run
 from pointseg.training.schedule import build_optimizer, learning_rate
 from pointseg.training.tracking import Tracker
@@ -46,54 +47,54 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
         InputError: the data of the recipe is missing or unfit, or the loss stops being finite.
     """
     config = run.config
-    torch.manual_seed(config.seed)
-    model = run.build_model().to(device)
-    method = METHODS[config.method_name](
-        config.method_config(), num_classes=run.classes.num_classes, feature_dim=model.feature_dim
-    ).to(device)
-    parameters = [*model.parameters(), *method.parameters()]
-    optimizer = build_optimizer(parameters, config.optimizer)
+    model, method, optimizer = _build(run, device)
     done, best = _restore(run, model, method, optimizer)
     dataset, eval_scenes = _training_data(run), run.scenes()
-    bf16 = config.precision == "bf16"
     tracker = Tracker(run.path, done)
-    scalars: dict[str, float] = {}
+    evaluated: dict[str, float] = {}
     model.train()
     for batch in _batches(run, dataset, done, workers):
-        rate = learning_rate(done, config.steps, config.optimizer)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            terms = method.loss(model, as_batch(batch.to(device)))
-        _require_finite(terms, done)
-        optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        if config.optimizer.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
-        optimizer.step()
-        method.after_step(model)
+        terms = training_step(model, method, optimizer, as_batch(batch.to(device)), config, done)
         done += 1
         last = done == config.steps
+        scalars = {"loss": float(terms.total.detach()), **{name: float(value) for name, value in terms.log.items()}}
         if done % LOG_EVERY == 0 or last:
-            scalars |= {"loss": float(terms.total.detach()), **{k: float(v) for k, v in terms.log.items()}, "lr": rate}
-            tracker.record("train", done, {k: v for k, v in scalars.items() if not k.startswith("eval_")})
+            tracker.record("train", done, scalars | {"lr": optimizer.param_groups[0]["lr"]})
         if done % config.eval_every == 0 or last:
-            evaluated = cast(Segmentor, method.evaluated(model))
-            evaluation = evaluate_network(run, evaluated, eval_scenes, device)
-            scalars |= {f"eval_{name}": value for name, value in evaluation.summary().items()}
+            scored = cast(Segmentor, method.evaluated(model))
+            evaluation = evaluate_network(run, scored, eval_scenes, device)
+            evaluated = evaluation.summary()
             _record_evaluation(tracker, evaluation, done)
-            if not best or evaluation.points.miou > best["miou"]:
-                best = {"step": done, **evaluation.summary()}
-                save_weights(run.checkpoints / "best", evaluated.net, best)
-        if done % config.checkpoint_every == 0 or last:
+            if not best or evaluated["miou"] > best["miou"]:
+                best = {"step": done, **evaluated}
+                save_weights(run.checkpoints / "best", scored.net, best)
+            if last:
+                save_weights(run.checkpoints / "final", scored.net, {"step": done, **evaluated})
+        if done % config.checkpoint_every == 0 and not last:
             state = {"best": best}
             save_checkpoint(
                 run.checkpoints, step=done, model=model.net, method=method, optimizer=optimizer, state=state
             )
-        if last:
-            save_weights(run.checkpoints / "final", evaluated.net, {"step": done, **evaluation.summary()})
-        on_step(done, scalars)
+        on_step(done, scalars | {f"eval_{name}": value for name, value in evaluated.items()})
     tracker.close()
+
+
+def training_step(
+    model: Segmentor, method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, done: int
+) -> LossTerms:
+    """One optimiser step; ``done`` steps came before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(done, config.steps, config.optimizer)
+    with torch.autocast(batch.weak.labels.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+        terms = method.loss(model, batch)
+    _require_finite(terms, done)
+    optimizer.zero_grad(set_to_none=True)
+    terms.total.backward()
+    if config.optimizer.clip_norm:
+        nn.utils.clip_grad_norm_([*model.parameters(), *method.parameters()], config.optimizer.clip_norm)
+    optimizer.step()
+    method.after_step(model)
+    return terms
 
 
 def as_batch(batch: VoxelBatch) -> Batch:
@@ -121,6 +122,17 @@ def evaluate_network(run: Run, model: nn.Module, scenes: Iterable[PreparedScene]
         bf16=config.precision == "bf16",
     )
     return evaluate_scenes(scenes, predict, run.classes.names)
+
+
+def _build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.optim.Optimizer]:
+    """Network first, method second: the same seed gives every method the same initial network."""
+    config = run.config
+    torch.manual_seed(config.seed)
+    model = run.build_model().to(device)
+    method = METHODS[config.method_name](
+        config.method_config(), num_classes=run.classes.num_classes, feature_dim=model.feature_dim
+    ).to(device)
+    return model, method, build_optimizer([*model.parameters(), *method.parameters()], config.optimizer)
 
 
 def _training_data(run: Run) -> SceneDataset:

@@ -1,6 +1,7 @@
 """The forest of scripts/synthetic_headroom.py: what it sees, and what its score is."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "synthetic_headroom.py"
 
 @pytest.fixture(scope="module")
 def script():
+    sys.path.insert(0, str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("synthetic_headroom", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(SCRIPT.parent))
     return module
 
 
