@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from pointseg.errors import InputError
+from pointseg.commandline import Parser, guarded
 
 
 def run_module(
@@ -27,12 +27,8 @@ def run_module(
     Returns:
         The exit code: what ``run`` returned, or 2 after bad input (reported as one line on stderr).
     """
-    parser = argparse.ArgumentParser(description=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(description=help_text)
     add_arguments(parser)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return guarded(parser.prog, lambda: run(args))

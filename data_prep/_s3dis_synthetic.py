@@ -78,14 +78,19 @@ def ensure_generated(raw: Path, settings: dict[str, float], workers: int) -> Non
     except OSError as error:
         raise InputError(f"cannot make the folder {raw}: {error.strerror}") from error
     _write(record, settings, finished=False)
-    synthetic.generate(
-        raw,
-        areas=int(settings["areas"]),
-        rooms_per_area=int(settings["rooms"]),
-        density=settings["density"],
-        seed=int(settings["seed"]),
-        workers=workers,
-    )
+    try:
+        synthetic.generate(
+            raw,
+            areas=int(settings["areas"]),
+            rooms_per_area=int(settings["rooms"]),
+            density=settings["density"],
+            seed=int(settings["seed"]),
+            workers=workers,
+        )
+    except InputError:
+        # Refused settings made no room; the corrected command must find the folder free.
+        record.unlink()
+        raise
     _write(record, settings, finished=True)
 
 

@@ -25,16 +25,14 @@ def progress_bar() -> Progress:
     )
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(items: Iterable[T], description: str) -> Iterator[T]:
     """Yield ``items`` while showing how many are done and how long the rest will take.
 
     Args:
         items: what to go through.
         description: the text before the bar.
-        total: the number of items; taken from ``len(items)`` when it has one.
     """
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    total = len(items) if isinstance(items, Sized) else None
     with progress_bar() as bar:
         task = bar.add_task(description, total=total, status="")
         for item in items:

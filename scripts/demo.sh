@@ -3,7 +3,7 @@
 #
 #   bash scripts/demo.sh                    on procedural rooms, about ten minutes on two CPU cores
 #   bash scripts/demo.sh --raw S3DIS_DIR    on real rooms in S3DIS's native layout (Area_5 held out)
-#   options: --out DIR (default: demo)   --seed N (default: 0)   --cuda (install torch's CUDA build)
+#   options: --out DIR (default: demo, with --raw demo_real)   --seed N (default: 0)   --cuda (install torch's CUDA build)
 #
 # Run again, it keeps what is done and continues what was interrupted.
 set -euo pipefail
@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 usage() { sed -n '2,8p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; }
 refuse() { echo "demo: error: $1 (see 'bash scripts/demo.sh --help')" >&2; exit 2; }
 
-RAW="" OUT="$ROOT/demo" SEED=0 CUDA=cpu
+RAW="" OUT="" SEED=0 CUDA=""
 while [ $# -gt 0 ]; do
     case "$1" in
         --raw | --out | --seed)
@@ -26,6 +26,8 @@ while [ $# -gt 0 ]; do
 done
 [ -z "$RAW" ] || [ -d "$RAW" ] || refuse "--raw: there is no folder '$RAW'"
 case "$SEED" in '' | *[!0-9]*) refuse "--seed: '$SEED' is not a whole number" ;; esac
+SEED=$((10#$SEED))
+[ -n "$OUT" ] || OUT="$ROOT/demo${RAW:+_real}"
 
 make_env "" "$CUDA"
 step() { echo; echo "\$ pointseg $*"; "$VENV/bin/pointseg" "$@"; }
@@ -40,19 +42,21 @@ fi
 step label --data "$OUT/data" --rule 0.1% --seed "$SEED" --voxel-size 0.08
 
 # Both methods at the same time, one process each with half of the cores: faster than one after the other.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(($(nproc 2>/dev/null || echo 2) / 2 > 0 ? $(nproc 2>/dev/null || echo 2) / 2 : 1))}"
-train() {
-    step train "synthetic_$1" --data "$OUT/data" --labels "0.1pct_seed$SEED" --seed "$SEED" \
-        --out "$OUT/runs/$1" --workers 0 --resume
-}
+cores="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > 1 ? cores / 2 : 1))}"
 mkdir -p "$OUT/runs"
-train supervised >"$OUT/runs/supervised.log" 2>&1 &
+settings=(--data "$OUT/data" --labels "0.1pct_seed$SEED" --seed "$SEED" --workers 0 --resume)
+log="$OUT/runs/supervised.log"
+echo
+echo "\$ pointseg train synthetic_supervised ${settings[*]} --out $OUT/runs/supervised   # beside ERDA; progress: $log"
+"$VENV/bin/pointseg" train synthetic_supervised "${settings[@]}" --out "$OUT/runs/supervised" >"$log" 2>&1 &
 beside=$!
 trap 'kill "$beside" 2>/dev/null || true' EXIT
+step train synthetic_erda "${settings[@]}" --out "$OUT/runs/erda"
 echo
-echo "training supervised-only beside ERDA; its progress: $OUT/runs/supervised.log"
-train erda
-wait "$beside" || { cat "$OUT/runs/supervised.log" >&2; exit 1; }
+echo "waiting for supervised-only to end"
+wait "$beside" || { cat "$log" >&2; exit 1; }
+trap - EXIT
 unset OMP_NUM_THREADS
 
 step evaluate "$OUT/runs/supervised" "$OUT/runs/erda"

@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared synthetic rooms, with an 8 cm grid")
     parser.add_argument("--runs", type=Path, help="also train the two networks, into this folder")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps of each network")
+    parser.add_argument("--steps", type=int, default=1200, help="training steps of each network")
     args = parser.parse_args()
     try:
         scores = {"forest": forest(list_scenes(args.data), load_classes(args.data / "classes.yaml").num_classes)}

@@ -30,11 +30,15 @@ __all__ = ["CLASS_NAMES", "HELP", "add_arguments", "generate", "make_room", "run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this module's flags."""
     parser.add_argument("--out", required=True, type=Path, help="folder that receives Area_1, Area_2, ...")
-    parser.add_argument("--areas", type=int, default=6, help="number of areas (buildings)")
-    parser.add_argument("--rooms", type=int, default=4, help="rooms per area")
-    parser.add_argument("--density", type=float, default=1500.0, help="points per square metre of seen surface")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make rooms side by side")
+    parser.add_argument("--areas", type=int, default=6, help="number of areas (default: %(default)s)")
+    parser.add_argument("--rooms", type=int, default=4, help="rooms per area (default: %(default)s)")
+    parser.add_argument(
+        "--density", type=float, default=1500.0, help="points per square metre of seen surface (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes that make rooms side by side (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -200,4 +200,4 @@ def globe_light(rng: np.random.Generator, look: Palette, drop: float) -> Surface
 
 
 def _any(rng: np.random.Generator, look: Palette) -> Paint:
-    return [look.dark, look.grey, look.white, look.wood, look.accent, look.metal][int(rng.integers(6))]
+    return [look.dark, look.grey, look.white, look.accent, look.metal][int(rng.integers(5))]

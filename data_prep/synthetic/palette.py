@@ -1,7 +1,7 @@
 """Colours: an area has a style, a room varies it, and the same few tones paint several classes.
 
-Walls, ceilings, doors, boards, columns and shelves are all white somewhere; wood is floor, table, door or bookcase;
-dark cloth is chair, sofa or clutter. Colour alone must not give the class away.
+Walls, ceilings, boards, beams, tables and clutter are all white somewhere; wood is floor, table, door, beam or
+bookcase; dark or bright cloth is chair, sofa or clutter. Colour alone must not give the class away.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def room_palette(area_rng: np.random.Generator, rng: np.random.Generator) -> Pal
         wall=basic["wall"],
         ceiling=Paint(_jitter(rng, WHITE if rng.random() < 0.6 else wall), TILE if rng.random() < 0.5 else PLAIN),
         floor=floors[floor_kind],
-        trim=one_of("white", "grey", "dark", "dark", "wood"),
+        trim=one_of("grey", "dark", "dark", "wood"),
         sash=one_of("white", "white", "grey"),
         wood=basic["wood"],
         dark=basic["dark"],
@@ -102,13 +102,13 @@ def room_palette(area_rng: np.random.Generator, rng: np.random.Generator) -> Pal
         white=basic["white"],
         accent=basic["accent"],
         metal=Paint(_jitter(rng, GREYS[0]), PLAIN),
-        door=one_of("wood", "wood", "wood", "wood", "accent", "grey", "white"),
-        column=one_of("wall", "grey", "grey", "white"),
+        door=one_of("wood", "wood", "wood", "wood", "accent"),
+        column=one_of("wall", "grey", "grey", "grey"),
         beam=one_of("wall", "white", "grey", "wood"),
-        table=one_of("wood", "wood", "white", "grey", "dark"),
-        chair=one_of("dark", "dark", "accent", "grey", "wood"),
-        sofa=one_of("dark", "accent", "grey", "wall"),
-        bookcase=one_of("wood", "wood", "white", "grey"),
+        table=one_of("wood", "wood", "wood", "white"),
+        chair=one_of("dark", "dark", "dark", "accent"),
+        sofa=one_of("dark", "accent", "accent"),
+        bookcase=one_of("wood", "wood", "grey"),
         books=Paint(_jitter(rng, accent), BOOKS),
         glass=Paint((150, 170, 186), PLAIN, returns=0.25, two_sided=True),
         leaf=Paint(_jitter(rng, FOLIAGE), CARPET, two_sided=True),

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 
-import torch
-
 from pointseg import __version__
-from pointseg.device import pick_device
 
 HELP = """Show what this installation is made of: versions, devices, the sparse-convolution path that is used, and what
 is missing for the optional parts."""
 
 REQUIRED = ("torch", "numpy", "plyfile", "scikit-learn", "safetensors", "tensorboard", "rich", "PyYAML", "pillow")
 OPTIONAL = {
-    "open3d": ("open3d", "for a desktop window", "pip install 'pointseg[open3d]'"),
-    "laspy": ("laspy", "for LAS and LAZ files", "pip install 'pointseg[las]'"),
-    "pye57": ("pye57", "for E57 files", "pip install 'pointseg[e57]'"),
+    "open3d": ("for a desktop window", "pip install 'pointseg[open3d]'"),
+    "laspy": ("for LAS and LAZ files", "pip install 'pointseg[las]'"),
+    "pye57": ("for E57 files", "pip install 'pointseg[e57]'"),
 }
 
 
@@ -33,11 +29,10 @@ def run(args: argparse.Namespace) -> int:
     lines = [("pointseg", __version__), ("python", f"{platform.python_version()} on {platform.platform()}")]
     missing = [name for name in REQUIRED if _version(name) is None]
     lines += [(name, _version(name) or "MISSING") for name in REQUIRED]
-    lines += _devices()
+    lines += [] if "torch" in missing else _devices()
     lines.append(("engine", "pointseg.minkowski, plain torch path (CPU and GPU)"))
-    for name, (module, purpose, install) in OPTIONAL.items():
-        there = importlib.util.find_spec(module) is not None
-        lines.append((name, _version(name) or "there" if there else f"not installed, optional; {purpose}: {install}"))
+    for name, (purpose, install) in OPTIONAL.items():
+        lines.append((name, _version(name) or f"not installed, optional; {purpose}: {install}"))
     for name, text in lines:
         print(f"{name:14} {text}")
     if missing:
@@ -46,6 +41,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _devices() -> list[tuple[str, str]]:
+    # Here, so that the doctor can still speak where torch is missing.
+    import torch
+
+    from pointseg.device import pick_device
+
     lines = [("processors", f"{os.cpu_count()} ({torch.get_num_threads()} threads used)")]
     for i in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(i).total_memory / 2**30

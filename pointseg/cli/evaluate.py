@@ -38,22 +38,25 @@ def run(args: argparse.Namespace) -> int:
     runs = [Run.open(path) for path in args.runs]
     if any(run.classes.names != runs[0].classes.names for run in runs):
         raise InputError("the runs were trained on different class files and cannot share a table; evaluate them apart")
+    splits = args.splits or list(runs[0].config.data.eval_splits)
+    if not args.splits and any(list(run.config.data.eval_splits) != splits for run in runs):
+        raise InputError("the runs hold out different splits and cannot share a table; name the splits with --splits")
     columns: list[tuple[str, Evaluation]] = []
-    for run in runs:
-        model, _ = run.load_model(args.checkpoint, device)
+    for path, run in zip(args.runs, runs, strict=True):
+        model = run.load_model(args.checkpoint, device)
         scenes = run.scenes(args.splits, args.data)
         evaluation = evaluate_network(run, model, track(scenes, f"evaluating {run.path.name}"), device)
-        splits = "-".join(args.splits or run.config.data.eval_splits)
-        evaluation.save(run.path / "evaluation" / f"{args.checkpoint}_{splits}.json")
-        columns.append((run.path.name, evaluation))
-    Console().print(_table(columns))
+        root = "" if args.data is None else f"{Path(args.data).resolve().name}_"
+        evaluation.save(run.path / "evaluation" / f"{root}{args.checkpoint}_{'-'.join(splits)}.json")
+        columns.append((str(path), evaluation))
+    Console().print(_table(columns, f"{args.checkpoint} checkpoint on {', '.join(splits)}"))
     for path in args.runs:
         print(f"stored in {Path(path) / 'evaluation'}")
     return 0
 
 
-def _table(columns: list[tuple[str, Evaluation]]) -> Table:
-    table = Table(title="scores in %; raw points unless named voxel")
+def _table(columns: list[tuple[str, Evaluation]], title: str) -> Table:
+    table = Table(title=f"{title}; in %, raw points unless named voxel")
     table.add_column("")
     for name, _ in columns:
         table.add_column(name, justify="right")

@@ -1,17 +1,15 @@
-"""``pointseg``: finds the subcommand, runs it, and turns bad input into one line and exit code 2."""
+"""``pointseg``: finds the subcommand and runs it."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from pointseg import __version__
-from pointseg.errors import InputError
+from pointseg.commandline import Parser, guarded
 
 COMMANDS: dict[str, str] = {
     "prepare": "raw scans or synthetic rooms -> prepared, voxelised scenes",
@@ -23,13 +21,6 @@ COMMANDS: dict[str, str] = {
     "doctor": "show versions, devices, the engine in use and what is missing",
 }
 """Subcommands and their lines in ``--help``; each lives in the module of its name and is imported only when called."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, as all errors of this program are."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")
 
 
 def build_parser(command: str | None) -> Parser:
@@ -56,21 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 done in part, 2 bad input, 130 interrupted.
     """
-    # OpenMP threads that spin long while waiting starve each other on a shared machine (docs/decisions.md). Its runtime
-    # reads this once, when torch is first imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     command = next((a for a in arguments if a in COMMANDS), None)
-    options = build_parser(command).parse_args(arguments)
-    try:
+
+    def run() -> int:
+        options = build_parser(command).parse_args(arguments)
         return int(options.run(options))
-    except InputError as error:
-        print(f"pointseg {options.command}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"\npointseg {options.command}: {stop or 'interrupted'}", file=sys.stderr)
-        return 130
+
+    return guarded(f"pointseg {command}" if command else "pointseg", run)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.device import pick_device
-from pointseg.inference import predict_scene
 from pointseg.progress import track
 from pointseg.training import Run
+from pointseg.training.loop import predictor
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.ply import write_ply
 
@@ -35,18 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     run = Run.open(args.run_folder)
-    model, _ = run.load_model(args.checkpoint, device)
+    predict = predictor(run, run.load_model(args.checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
-    data = run.config.data
     for scene in track(run.scenes(args.splits, args.data), "predicting"):
-        prediction = predict_scene(
-            model,
-            scene,
-            voxel_size=data.voxel_size,
-            features=data.features,
-            device=device,
-            bf16=run.config.precision == "bf16",
-        )
+        prediction = predict(scene)
         cloud = Cloud(
             coord=np.asarray(scene.coord),
             color=np.asarray(scene.color),

@@ -46,8 +46,11 @@ def run(args: argparse.Namespace) -> int:
     task = bar.add_task(f"{run.config.method_name} on {device}", total=total, status="")
 
     def show(done: int, scalars: dict[str, float]) -> None:
-        bar.start()
-        bar.update(task, completed=done, status=_status(scalars))
+        if bar.console.is_terminal:
+            bar.start()
+            bar.update(task, completed=done, status=_status(scalars))
+        elif done * 20 // total > (done - 1) * 20 // total:
+            print(f"step {done}/{total}  {_status(scalars)}", file=sys.stderr, flush=True)
 
     try:
         train(run, device=device, workers=args.workers, on_step=show)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pointseg.atomic import replacing_file
 from pointseg.data.scene import PreparedScene
 from pointseg.errors import InputError
 from pointseg.evaluation.scores import Scores, confusion_matrix, scores_from_confusion
@@ -62,7 +63,8 @@ class Evaluation:
     def save(self, path: Path) -> None:
         """Write ``as_json`` to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False))
+        with replacing_file(path) as unfinished:
+            unfinished.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False))
 
 
 def _number(value: float) -> float | None:

@@ -66,7 +66,8 @@ def save_weights(target: Path, model: nn.Module, state: dict[str, Any]) -> None:
 
 def step_checkpoints(folder: Path) -> list[Path]:
     """Complete step checkpoints, oldest first."""
-    return sorted(p for p in folder.glob("step_*") if (p / "state.json").is_file())
+    complete = [p for p in folder.glob("step_*") if (p / "state.json").is_file()]
+    return sorted(complete, key=lambda p: int(p.name.removeprefix("step_")))
 
 
 def load_checkpoint(

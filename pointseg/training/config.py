@@ -20,6 +20,9 @@ from pointseg.models.minkunet import MODELS
 from pointseg.paths import configs_dir
 from pointseg.training.schedule import OptimizerConfig
 
+SMALLEST_CROP = 1000
+"""Voxels: below it the deepest level of a MinkUNet can shrink to a single row, which batch norm refuses."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -44,9 +47,14 @@ class DataConfig:
     max_voxels: int = 100_000
 
     def __post_init__(self) -> None:
+        require(bool(self.features), "data.features is empty; name at least one of ones, color, height")
         feature_channels(self.features)
+        require(bool(self.eval_splits), "data.eval_splits is empty; name at least one split to score on")
         require(self.voxel_size > 0, f"data.voxel_size is {self.voxel_size}; it must be a length above 0 in metres")
-        require(self.max_voxels > 0, f"data.max_voxels is {self.max_voxels}; it must be at least 1")
+        require(
+            self.max_voxels >= SMALLEST_CROP,
+            f"data.max_voxels is {self.max_voxels}; it must be at least {SMALLEST_CROP}, or the deepest level is empty",
+        )
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,9 @@ class ModelConfig:
         require(
             len(self.planes) in (0, 8), f"model.planes has {len(self.planes)} widths; give 8, or none for the table"
         )
+        for setting, least in (("init_dim", self.init_dim), ("stem_kernel", self.stem_kernel)):
+            require(least > 0, f"model.{setting} is {least}; it must be at least 1")
+        require(min(self.planes, default=1) > 0, f"model.planes is {list(self.planes)}; every width must be at least 1")
         has_table = getattr(MODELS[self.name], "PLANES", None) is not None
         require(
             bool(self.planes) or has_table,
@@ -151,12 +162,16 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfi
 def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's values; ``base: NAME`` starts from another recipe, whose ``method`` is replaced as a whole."""
     require(path not in above, f"recipe {path} is its own base; name another recipe as base, or none")
-    values = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; a recipe is a YAML file") from error
+    values = _parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path} holds {type(values).__name__}, not a recipe; it must be a YAML mapping of settings")
     if "base" not in values:
         return values
-    name = values.pop("base")
+    name = str(values.pop("base"))
     beside = path.parent / f"{name}.yaml"
     merged = _read_recipe(beside if beside.is_file() else _find_recipe(name), (*above, path))
     for key, value in values.items():
@@ -224,6 +239,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     target = origin or kind
     if target is float:
         value = _as_float(value)
+    require(value == value, f"{where} is not a number; give a finite one")
     correct = isinstance(value, target) and not (target is int and isinstance(value, bool))
     require(correct, f"{where} is {value!r}; it must be {_NAMES.get(target, target.__name__)}")
     return value

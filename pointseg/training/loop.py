@@ -15,7 +15,7 @@ from pointseg.data.dataset import SceneDataset
 from pointseg.data.scene import PreparedScene
 from pointseg.errors import InputError
 from pointseg.evaluation.evaluate import Evaluation, evaluate_scenes
-from pointseg.inference.predict import predict_scene
+from pointseg.inference.predict import ScenePrediction, predict_scene
 from pointseg.methods import METHODS, Batch, LossTerms, Method, View
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -112,16 +112,20 @@ def as_batch(batch: VoxelBatch) -> Batch:
 
 def evaluate_network(run: Run, model: nn.Module, scenes: Iterable[PreparedScene], device: torch.device) -> Evaluation:
     """Score a network on scenes with the input settings of a run."""
-    config = run.config
-    predict = functools.partial(
+    return evaluate_scenes(scenes, predictor(run, model, device), run.classes.names)
+
+
+def predictor(run: Run, model: nn.Module, device: torch.device) -> Callable[[PreparedScene], ScenePrediction]:
+    """``predict_scene`` with the input settings of a run filled in."""
+    data = run.config.data
+    return functools.partial(
         predict_scene,
         model,
-        voxel_size=config.data.voxel_size,
-        features=config.data.features,
+        voxel_size=data.voxel_size,
+        features=data.features,
         device=device,
-        bf16=config.precision == "bf16",
+        bf16=run.config.precision == "bf16",
     )
-    return evaluate_scenes(scenes, predict, run.classes.names)
 
 
 def _build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.optim.Optimizer]:
@@ -150,7 +154,12 @@ def _training_data(run: Run) -> SceneDataset:
 def _batches(run: Run, dataset: SceneDataset, start: int, workers: int) -> Iterator[VoxelBatch]:
     config = run.config
     sampler = StepSampler(len(dataset), batch_size=config.batch_size, seed=config.seed, start=start, stop=config.steps)
-    return iter(torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers))
+    loader = torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    try:
+        yield from loader
+    except InputError as error:
+        # A loading process sends its whole traceback as the message; its last line is the sentence.
+        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
 
 
 def _restore(
@@ -167,8 +176,8 @@ def _require_finite(terms: LossTerms, done: int) -> None:
     if not math.isfinite(float(terms.total.detach())):
         parts = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.log.items())
         raise InputError(
-            f"the loss of step {done} is not finite ({parts}); lower optimizer.lr or set precision to fp32, "
-            "and continue from the last checkpoint with --resume"
+            f"the loss of step {done} is not finite ({parts}); start again under another --out with a lower "
+            "optimizer.lr, or with precision fp32"
         )
 
 

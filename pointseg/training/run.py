@@ -17,13 +17,14 @@ import torch
 import yaml
 
 from pointseg import __version__
+from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.dataset import feature_channels
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.models.segmentor import Segmentor, build_segmentor
-from pointseg.training.checkpoint import load_weights, read_state, step_checkpoints
+from pointseg.training.checkpoint import load_weights, step_checkpoints
 from pointseg.training.config import TrainConfig, load_recipe, to_dict
 
 RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
@@ -58,6 +59,8 @@ class Run:
         if existing:
             run = cls.open(path)
             _require_same(run.config, config, path)
+            if not run.finished:
+                run.check_data()
             return run
         classes = load_classes(_data_root(config) / "classes.yaml")
         run = cls(path, config, classes)
@@ -65,7 +68,8 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         save_classes(classes, path / "classes.yaml")
         (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
-        (path / "config.yaml").write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        with replacing_file(path / "config.yaml") as unfinished:
+            unfinished.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         return run
 
     @classmethod
@@ -88,12 +92,19 @@ class Run:
             data_root: where the prepared scenes are; None = where they were in training.
         """
         root = _data_root(self.config) if data_root is None else Path(data_root)
+        there = load_classes(root / "classes.yaml").names
+        if there != self.classes.names:
+            raise InputError(
+                f"{root} has the classes {', '.join(there)}, but the run {self.path} was trained on "
+                f"{', '.join(self.classes.names)}; use a run and data of one class file"
+            )
         return list_scenes(root, splits or self.config.data.eval_splits)
 
     def training_scenes(self) -> list[PreparedScene]:
         """The scenes trained on: the named splits, or every split that is not held out.
 
-        A split may be in both lists only with sparse labels: then the unlabelled points of the very scenes are scored.
+        A split may be in both lists only with sparse labels. All points of its scenes are scored then, the annotated
+        ones, a ten-thousandth of them or so, included.
         """
         data = self.config.data
         root = _data_root(self.config)
@@ -118,7 +129,16 @@ class Run:
         """
         for scene in self.scenes():
             scene.grid(self.config.data.voxel_size)
+            if scene.segment is None:
+                raise InputError(
+                    f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored; leave it out"
+                )
         sparse = self.sparse_labels()
+        if sparse is None and not getattr(self.config.method_config(), "all_points", True):
+            raise InputError(
+                "erda would have no unannotated point to learn from when data.labels is full; name a draw with "
+                "--labels, or set method.all_points to true"
+            )
         for scene in self.training_scenes():
             if sparse is not None:
                 sparse.for_scene(scene)
@@ -135,8 +155,8 @@ class Run:
             stem_kernel=model.stem_kernel,
         )
 
-    def load_model(self, checkpoint: str = "final", device: torch.device | str = "cpu") -> tuple[Segmentor, int]:
-        """A trained network in evaluation mode, and the number of steps it was trained for.
+    def load_model(self, checkpoint: str = "final", device: torch.device | str = "cpu") -> Segmentor:
+        """A trained network in evaluation mode.
 
         Args:
             checkpoint: ``final``, ``best``, or the name of a folder in ``checkpoints``.
@@ -150,7 +170,7 @@ class Run:
             )
         model = self.build_model()
         load_weights(folder / "model.safetensors", model.net)
-        return model.to(device).eval(), int(read_state(folder)["step"])
+        return model.to(device).eval()
 
     def latest_checkpoint(self) -> Path | None:
         """The newest complete step checkpoint."""

@@ -90,6 +90,7 @@ MISTAKES = [
     [*TRAIN, "--set", "stepz=3"],
     [*TRAIN, "--workers", "-1"],
     [*TRAIN, "--wrong"],
+    [*TRAIN, "--out", "/dev/null/run", "--set", "data.voxel_size=0.1"],
     ["evaluate", "{tmp}/nothing"],
     ["predict", "{tmp}/nothing"],
     ["predict"],

@@ -26,8 +26,9 @@ def test_shipped_recipes_load_and_begin_with_their_command(path):
     assert path.read_text().startswith(f"# pointseg train {path.stem} ")
 
 
-def test_supervised_and_erda_share_every_setting_but_the_method():
-    supervised, erda = load_recipe("synthetic_supervised"), load_recipe("synthetic_erda")
+@pytest.mark.parametrize("data", ["synthetic", "s3dis"])
+def test_supervised_and_erda_share_every_setting_but_the_method(data):
+    supervised, erda = load_recipe(f"{data}_supervised"), load_recipe(f"{data}_erda")
     assert supervised.method_name == "supervised"
     assert erda.method_name == "erda"
     assert dataclasses.replace(erda, method=supervised.method) == supervised
@@ -62,6 +63,13 @@ def test_a_recipe_based_on_itself_is_refused(tmp_path):
     [
         ("stepz: 5", "no setting 'stepz'; allowed are data"),
         ("data: {voxelsize: 5}", "data has no setting 'voxelsize'"),
+        ("data: {features: []}", "data.features is empty"),
+        ("data: {eval_splits: []}", "data.eval_splits is empty"),
+        ("data: {max_voxels: 5}", "data.max_voxels is 5"),
+        ("model: {init_dim: 0}", "model.init_dim is 0"),
+        ("model: {planes: [8, 8, 8, 8, 0, 8, 8, 8]}", "every width must be at least 1"),
+        ("optimizer: {lr: .nan}", "optimizer.lr is not a number"),
+        ("base: 3", "no recipe file '3'"),
         ("steps: many", "steps is 'many'; it must be a whole number"),
         ("steps: true", "steps is True; it must be a whole number"),
         ("steps: 2.5", "steps is 2.5"),
@@ -97,6 +105,12 @@ def test_overrides(recipe):
     for bad in ("steps", "=3", "steps.deep=3"):
         with pytest.raises(InputError, match="override"):
             load_recipe(path, [bad])
+
+
+def test_a_binary_file_is_no_recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="not a text file"):
+        load_recipe(tmp_path / "recipe.yaml")
 
 
 def test_numbers_as_people_write_them(recipe):

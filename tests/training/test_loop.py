@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,10 +133,10 @@ def test_what_a_run_leaves_behind(finished):
 def test_a_loaded_model_scores_as_it_did_in_training(finished):
     from pointseg.training.loop import evaluate_network
 
-    model, step = finished.load_model("final")
+    model = finished.load_model("final")
     evaluation = evaluate_network(finished, model, finished.scenes(), CPU)
     last = json.loads((finished.checkpoints / "final" / "state.json").read_text())
-    assert step == 6
+    assert last["step"] == 6
     assert evaluation.points.miou == pytest.approx(last["miou"], abs=1e-9)
 
 
@@ -180,10 +181,38 @@ def test_missing_data_is_found_before_a_run_folder_exists(rooms_root, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_erda_with_every_label_says_what_to_set(rooms_root, tmp_path):
+    with pytest.raises(InputError, match="all_points"):
+        Run.create(tmp_path / "run", recipe(rooms_root, "erda", "data.labels=full"))
+    Run.create(tmp_path / "run", recipe(rooms_root, "erda", "data.labels=full", "method.all_points=true"))
+
+
+def test_data_of_other_classes_is_refused(finished, rooms_root, tmp_path):
+    shutil.copytree(rooms_root, tmp_path / "root")
+    text = (tmp_path / "root" / "classes.yaml").read_text()
+    (tmp_path / "root" / "classes.yaml").write_text(text.replace("board", "screen"))
+    with pytest.raises(InputError, match="screen"):
+        finished.scenes(data_root=tmp_path / "root")
+
+
+def test_a_scene_damaged_while_training_is_told_in_one_sentence(rooms_root, tmp_path):
+    shutil.copytree(rooms_root, tmp_path / "root")
+    run = Run.create(tmp_path / "run", recipe(tmp_path / "root"))
+
+    def damage(done, scalars):
+        for file in (tmp_path / "root").glob("Area_[12]/*/color.npy"):
+            file.write_bytes(b"broken")
+
+    for workers in (0, 1):
+        with pytest.raises(InputError, match=r"color\.npy") as caught:
+            train(run, device=CPU, workers=workers, on_step=damage)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
     draw(rooms_root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
     both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]
     with pytest.raises(InputError, match=r"Area_5.*scored"):
-        Run.create(tmp_path / "a", recipe(rooms_root, "erda", *both, "data.labels=full"))
+        Run.create(tmp_path / "a", recipe(rooms_root, "supervised", *both, "data.labels=full"))
     scenes = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both)).training_scenes()
     assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]

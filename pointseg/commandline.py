@@ -1,0 +1,53 @@
+"""What every command of the project shares: a parser with one-line errors, and mistakes turned into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from pointseg.errors import InputError
+
+# OpenMP threads that spin long while waiting starve each other on a shared machine (docs/decisions.md). Its runtime
+# reads this once, when torch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")
+
+
+def guarded(name: str, command: Callable[[], int]) -> int:
+    """Run a command; bad input, a file that cannot be used and too little memory become one line and exit code 2.
+
+    Args:
+        name: of the program and subcommand, the beginning of the line.
+        command: does the work and returns its exit code.
+
+    Returns:
+        The command's exit code, 2 after an error of the user's, 130 after Ctrl-C.
+    """
+    try:
+        return command()
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (MemoryError, RuntimeError) as error:
+        # torch.OutOfMemoryError by name: importing torch here would cost every command a second.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        first = (str(error).splitlines() or ["no more memory"])[0]
+        message = f"out of memory ({first}); use smaller crops, batches or scenes, or another --device"
+    except ModuleNotFoundError as error:
+        message = f"the package {error.name!r} is not installed; 'pointseg doctor' says what is missing"
+    except KeyboardInterrupt as stop:
+        print(f"\n{name}: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    print(f"{name}: error: {message}", file=sys.stderr)
+    return 2
