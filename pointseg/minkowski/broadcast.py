@@ -5,16 +5,32 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pointseg.errors import InputError
 from pointseg.minkowski.sparse_tensor import SparseTensor, check_same_manager
 
 
 def _spread(input: SparseTensor, input_glob: SparseTensor) -> Tensor:
-    """(V, C) the global row of each row's batch entry."""
+    """(V, C) the global row of each row's batch entry.
+
+    Raises:
+        InputError: an entry has no global row, or more than one.
+    """
     check_same_manager(input, input_glob)
-    manager = input.coordinate_manager
-    row_of_entry = torch.cumsum(torch.tensor([len(r) > 0 for r in manager.batch_rows(input.coordinate_map_key)]), 0) - 1
-    entry = input.C[:, 0].to(torch.int64)
-    return input_glob.F[row_of_entry.to(entry.device)[entry]]
+    entries, order = torch.sort(input_glob.C[:, 0].contiguous())
+    if bool((entries[1:] == entries[:-1]).any()):
+        raise InputError(
+            f"input_glob has {len(entries)} rows, several of them in one batch entry, but there must be one for each: "
+            f"pass a global pooling's output."
+        )
+    entry = input.C[:, 0].contiguous()
+    known = torch.isin(entry, entries)
+    if not bool(known.all()):
+        raise InputError(
+            f"batch entry {int(entry[~known][0])} of the input has no row in input_glob, which has rows for "
+            f"{len(entries)} entries: pool a tensor that holds every entry of the input."
+        )
+    # Unlike indexing, index_select adds up the gradients of repeated rows in a fixed order on the CPU.
+    return torch.index_select(input_glob.F, 0, order[torch.searchsorted(entries, entry)])
 
 
 class _Broadcast(nn.Module):

@@ -1,5 +1,6 @@
 """Convolution layers: plain, transposed, generative."""
 
+import copy
 import math
 from typing import Any
 
@@ -18,8 +19,8 @@ from pointseg.minkowski.sparse_tensor import SparseTensor
 class MinkowskiConvolutionBase(NeighbourhoodLayer):
     """Weights and shape of a convolution layer; see the three layers below.
 
-    ``kernel`` is (K, C_in, C_out) in MinkowskiEngine's offset order, (C_in, C_out) where K and all strides are 1;
-    ``bias`` is (1, C_out) or None.
+    ``kernel`` is (K, C_in, C_out) in MinkowskiEngine's offset order, (C_in, C_out) where all strides are 1 and
+    the only offset is zero; ``bias`` is (1, C_out) or None.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.convolution_mode = convolution_mode
-        self.use_mm = kernel_generator.kernel_volume == 1 and not kernel_generator.requires_strided_coordinates
+        only_centre = not any(any(offset) for offset in kernel_generator.unit_offsets)
+        self.use_mm = only_centre and not kernel_generator.requires_strided_coordinates
         self.kernel = self.make_kernel()
         self.bias = nn.Parameter(torch.empty(1, out_channels)) if bias else None
         self.reset_parameters()
@@ -96,7 +98,7 @@ class MinkowskiConvolution(MinkowskiConvolutionBase):
     """Convolution on sparse tensors: ``out[u] = sum_k in[u + offset_k] @ kernel[k] (+ bias)``.
 
     With stride 1 the output has the input's coordinates; with stride s, the input's cells of s times the stride; with
-    ``expand_coordinates`` every place the kernel reaches.
+    ``expand_coordinates`` every place the kernel reaches, floored to the output's stride.
 
     Args:
         in_channels: C_in.
@@ -147,6 +149,10 @@ class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
         convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
         dimension: int | None = None,
     ) -> None:
+        if kernel_generator is not None:
+            # The caller's generator may belong to other layers too.
+            kernel_generator = copy.copy(kernel_generator)
+            kernel_generator.expand_coordinates = True
         super().__init__(
             in_channels,
             out_channels,
@@ -159,7 +165,6 @@ class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
             convolution_mode=convolution_mode,
             dimension=dimension,
         )
-        self.kernel_generator.expand_coordinates = True
 
 
 class MinkowskiChannelwiseConvolution(MinkowskiConvolutionBase):

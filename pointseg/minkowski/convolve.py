@@ -2,8 +2,9 @@
 
 Deterministic: within one offset no output row appears twice, and offsets are visited in a fixed order. Half-precision
 inputs are multiplied in their own precision and summed in fp32; the weight gradient is always summed in fp32 (fp64
-for fp64). Memory beyond inputs and outputs: two buffers of ``CHUNK`` rows; nothing gathered is kept for the backward
-pass, which gathers again.
+for fp64). Memory beyond inputs and outputs: two buffers of one chunk of rows; nothing gathered is kept for the
+backward pass, which gathers again. What is kept goes through ``save_for_backward``, the kernel map's lists too, so that
+it is freed once the backward pass has run.
 """
 
 from typing import Any
@@ -16,8 +17,10 @@ from pointseg.errors import InputError
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.matmul import product_into, transposed_product
 
-# Pairs handled at once: the gathered rows and their products stay in the processor's cache.
+# Pairs handled at once: on a CPU the gathered rows and their products stay in the processor's cache; elsewhere few
+# large launches beat many small ones, and the number only bounds the buffers.
 CHUNK = 8192
+DEVICE_CHUNK = 2**18
 
 
 def convolve(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -71,49 +74,60 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def chunk_size(device: torch.device) -> int:
+    """Pairs handled at once on that device."""
+    return CHUNK if device.type == "cpu" else DEVICE_CHUNK
+
+
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-        ctx.save_for_backward(features, kernel)
-        ctx.kernel_map = kernel_map
+        ctx.save_for_backward(features, kernel, *kernel_map.lists())
+        ctx.sizes = kernel_map.n_in, kernel_map.n_out
         return _scatter_products(features, kernel.to(features.dtype), kernel_map)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, kernel = ctx.saved_tensors
+        features, kernel, *lists = ctx.saved_tensors
+        kernel_map = KernelMap.of_lists(ctx.sizes, lists)
         need_input, need_kernel, _ = ctx.needs_input_grad
         grad = grad.contiguous()
         grad_input = grad_kernel = None
-        if need_input:
-            flipped = kernel.to(grad.dtype).transpose(1, 2)
-            grad_input = _scatter_products(grad, flipped, ctx.kernel_map.swapped())
-        if need_kernel:
-            grad_kernel = _gather_products(features, grad, ctx.kernel_map).to(kernel.dtype)
+        # The forward pass chose the precision; a caller's autocast around backward() must not change it.
+        with torch.autocast(grad.device.type, enabled=False):
+            if need_input:
+                flipped = kernel.to(grad.dtype).transpose(1, 2)
+                grad_input = _scatter_products(grad, flipped, kernel_map.swapped())
+            if need_kernel:
+                grad_kernel = _gather_products(features, grad, kernel_map).to(kernel.dtype)
         return grad_input, grad_kernel, None
 
 
 class _ChannelwiseConvolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, kernel: Tensor | None, kernel_map: KernelMap) -> Tensor:
-        ctx.save_for_backward(features, kernel)
-        ctx.kernel_map = kernel_map
+        # Plain sums need no features to go back.
+        ctx.save_for_backward(None if kernel is None else features, kernel, *kernel_map.lists())
+        ctx.sizes = kernel_map.n_in, kernel_map.n_out
         return _scatter_scaled(features, kernel, kernel_map)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, kernel = ctx.saved_tensors
+        features, kernel, *lists = ctx.saved_tensors
+        kernel_map = KernelMap.of_lists(ctx.sizes, lists)
         grad_input = grad_kernel = None
-        if ctx.needs_input_grad[0]:
-            grad_input = _scatter_scaled(grad, kernel, ctx.kernel_map.swapped())
-        if ctx.needs_input_grad[1]:
-            dtype = sum_dtype(features.dtype)
-            sums = [
-                (features[in_rows].to(dtype) * grad[out_rows].to(dtype)).sum(dim=0)
-                for in_rows, out_rows in ctx.kernel_map.listed(features.device)
-            ]
-            grad_kernel = torch.stack(sums).to(kernel.dtype)
+        with torch.autocast(grad.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                grad_input = _scatter_scaled(grad, kernel, kernel_map.swapped())
+            if ctx.needs_input_grad[1]:
+                dtype = sum_dtype(features.dtype)
+                sums = [
+                    (features[in_rows].to(dtype) * grad[out_rows].to(dtype)).sum(dim=0)
+                    for in_rows, out_rows in kernel_map.listed(features.device)
+                ]
+                grad_kernel = torch.stack(sums).to(kernel.dtype)
         return grad_input, grad_kernel, None
 
 
@@ -130,14 +144,15 @@ def _scatter_products(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -
     """out[o] += features[i] @ kernel[k] for every pair (i, o) of every offset k."""
     channels_in, channels_out = kernel.shape[1:]
     out = features.new_zeros((kernel_map.n_out, channels_out), dtype=sum_dtype(features.dtype))
+    chunk = chunk_size(features.device)
     longest = max((len(p[0]) for p in kernel_map.pairs if p is not None), default=0)
-    gathered = features.new_empty((min(CHUNK, longest), channels_in))
-    multiplied = features.new_empty((min(CHUNK, longest), channels_out))
+    gathered = features.new_empty((min(chunk, longest), channels_in))
+    multiplied = features.new_empty((min(chunk, longest), channels_out))
     for pair, weight in zip(kernel_map.pairs, kernel, strict=True):
         if pair is None:
             out += features @ weight
             continue
-        for in_rows, out_rows in zip(pair[0].split(CHUNK), pair[1].split(CHUNK), strict=True):
+        for in_rows, out_rows in zip(pair[0].split(chunk), pair[1].split(chunk), strict=True):
             rows = torch.index_select(features, 0, in_rows, out=gathered[: len(in_rows)])
             part = product_into(rows, weight, multiplied[: len(in_rows)])
             out.index_add_(0, out_rows, part.to(out.dtype))
@@ -151,15 +166,16 @@ def _gather_products(features: Tensor, grad: Tensor, kernel_map: KernelMap) -> T
     # fp16 products of thousands of rows can pass 65504 before they reach the fp32 sum.
     if features.dtype == torch.float16:
         features, grad = features.float(), grad.float()
+    chunk = chunk_size(features.device)
     longest = max((len(p[0]) for p in kernel_map.pairs if p is not None), default=0)
-    left = features.new_empty((min(CHUNK, longest), features.shape[1]))
-    right = grad.new_empty((min(CHUNK, longest), grad.shape[1]))
+    left = features.new_empty((min(chunk, longest), features.shape[1]))
+    right = grad.new_empty((min(chunk, longest), grad.shape[1]))
     for pair, into in zip(kernel_map.pairs, total, strict=True):
         if pair is None:
-            for x, g in zip(features.split(CHUNK), grad.split(CHUNK), strict=True):
+            for x, g in zip(features.split(chunk), grad.split(chunk), strict=True):
                 into += transposed_product(x, g)
             continue
-        for in_rows, out_rows in zip(pair[0].split(CHUNK), pair[1].split(CHUNK), strict=True):
+        for in_rows, out_rows in zip(pair[0].split(chunk), pair[1].split(chunk), strict=True):
             x = torch.index_select(features, 0, in_rows, out=left[: len(in_rows)])
             g = torch.index_select(grad, 0, out_rows, out=right[: len(in_rows)])
             into += transposed_product(x, g)

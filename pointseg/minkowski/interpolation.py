@@ -41,7 +41,8 @@ def interpolate(x: SparseTensor, queries: Tensor) -> Tensor:
     """Features (M, C) at real ``queries`` (M, 1+D), batch index first; zero where no corner has a row."""
     total = x.F.new_zeros((len(queries), x.F.shape[1]))
     for rows, query, weight in interpolation_map(x, queries):
-        total = total.index_add(0, query, x.F[rows] * weight[:, None].to(x.dtype))
+        corner = torch.index_select(x.F, 0, rows)
+        total = total.index_add(0, query, corner * weight[:, None].to(x.dtype))
     return total
 
 

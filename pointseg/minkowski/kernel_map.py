@@ -6,6 +6,7 @@ itself search half of the offsets; the other half are the same lists swapped.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,16 @@ class KernelMap:
     def swapped(self) -> "KernelMap":
         """The map of the transposed convolution: inputs become outputs. Shares the lists."""
         return KernelMap(self.n_out, self.n_in, tuple(p and (p[1], p[0]) for p in self.pairs))
+
+    def lists(self) -> tuple[Tensor | None, ...]:
+        """The 2K lists one after the other, as autograd functions save them; :meth:`of_lists` undoes it."""
+        return tuple(rows for pair in self.pairs for rows in (pair or (None, None)))
+
+    @staticmethod
+    def of_lists(sizes: tuple[int, int], lists: Sequence[Tensor | None]) -> "KernelMap":
+        """The map of ``(n_in, n_out)`` rows behind :meth:`lists`."""
+        halves = zip(lists[::2], lists[1::2], strict=True)
+        return KernelMap(*sizes, tuple(None if a is None or b is None else (a, b) for a, b in halves))
 
     @property
     def n_pairs(self) -> int:

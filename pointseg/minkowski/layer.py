@@ -39,12 +39,7 @@ class NeighbourhoodLayer(nn.Module):
         manager, kernel = x.coordinate_manager, self.kernel_generator
         if kernel.expand_coordinates:
             finer = stride if self.is_transpose else tuple(x.tensor_stride)
-            start = (
-                x.coordinate_map_key
-                if self.is_transpose
-                else manager.stride(x.coordinate_map_key, kernel.kernel_stride)
-            )
-            return manager.expand(start, kernel.offsets(finer), stride)
+            return manager.expand(x.coordinate_map_key, kernel.offsets(finer), stride)
         if not self.is_transpose:
             return manager.stride(x.coordinate_map_key, kernel.kernel_stride)
         key = CoordinateMapKey(stride, x.coordinate_map_key.string_id)

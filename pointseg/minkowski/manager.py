@@ -14,7 +14,11 @@ from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, uniq
 
 @dataclass(frozen=True)
 class CoordinateMapKey:
-    """Names a coordinate map inside its manager: the tensor stride and a text that tells equal strides apart."""
+    """Names a coordinate map inside its manager.
+
+    Maps of one ``string_id`` are one family: the same rows floored to different tensor strides. That is how a strided
+    layer finds the coarser map again and a transposed one the finer map; rows added later start a family of their own.
+    """
 
     tensor_stride: tuple[int, ...]
     string_id: str = ""
@@ -43,6 +47,7 @@ class CoordinateManager:
         if not 1 <= D <= 4:
             raise InputError(f"coordinates have {D} spatial axes, but 1 to 4 are supported, after the batch column.")
         self.D = D
+        self._families: set[str] = set()
         self._maps: dict[CoordinateMapKey, CoordinateMap] = {}
         self._fields: dict[CoordinateMapKey, Tensor] = {}
         self._parents: dict[tuple[CoordinateMapKey, CoordinateMapKey], Tensor] = {}
@@ -61,15 +66,18 @@ class CoordinateManager:
             InputError: a negative batch index, or a box too large for int64 keys.
         """
         stride = int_tuple(tensor_stride, self.D, "tensor_stride")
-        coordinates = floor_to(coordinates, stride)
-        bounds = Bounds.of(coordinates)
+        rows = floor_to(coordinates, stride)
+        bounds = Bounds.of(rows)
         if bounds.low[0] < 0:
             raise InputError(f"the smallest batch index is {bounds.low[0]}, but column 0 must hold batch indices >= 0.")
-        unique_index, inverse = unique_first(Packing.fit(bounds).keys(coordinates))
-        if len(unique_index) < len(coordinates):
-            coordinates = coordinates[unique_index]
+        unique_index, inverse = unique_first(Packing.fit(bounds).keys(rows))
+        if len(unique_index) < len(rows):
+            rows = rows[unique_index]
+        elif rows is coordinates:
+            # The caller may go on to change its tensor in place.
+            rows = rows.clone()
         key = self._new_key(stride, string_id)
-        self._maps[key] = CoordinateMap(coordinates, bounds)
+        self._maps[key] = CoordinateMap(rows, bounds)
         return key, (unique_index, inverse)
 
     def insert_field(self, coordinates: Tensor, tensor_stride: Any = 1, string_id: str = "field") -> CoordinateMapKey:
@@ -113,8 +121,8 @@ class CoordinateManager:
         return coarse
 
     def expand(self, key: CoordinateMapKey, offsets: tuple[tuple[int, ...], ...], stride: Any) -> CoordinateMapKey:
-        """A new map at ``stride`` holding every ``row + offset``, in lexicographic order."""
-        source = self.map(key)
+        """A new map holding every ``row + offset`` floored to ``stride``, in lexicographic order."""
+        source, steps = self.map(key), int_tuple(stride, self.D, "tensor_stride")
         reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(self.D))
         packing = Packing.fit(source.bounds.padded(reach).check_int32())
         keys = packing.keys(source.coordinates)
@@ -123,7 +131,11 @@ class CoordinateManager:
         for offset in offsets:
             reached = torch.unique(torch.cat((reached, keys + packing.delta(offset))))
         coordinates = packing.coordinates(reached)
-        new = self._new_key(int_tuple(stride, self.D, "tensor_stride"), key.string_id)
+        if any(own % step for own, step in zip(key.tensor_stride, steps, strict=True)):
+            floored = floor_to(coordinates, steps)
+            first, _ = unique_sorted(Packing.fit(Bounds.of(floored).check_int32()).keys(floored))
+            coordinates = floored[first]
+        new = self._new_key(steps, key.string_id)
         self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates))
         return new
 
@@ -193,23 +205,39 @@ class CoordinateManager:
                 self._kernel_maps[name] = search(fine, coarse, offsets)
         return self._kernel_maps[name]
 
-    def batch_rows(self, key: CoordinateMapKey) -> list[Tensor]:
-        """Row indices of each batch entry 0..B-1, B one more than the largest batch index."""
+    def batch_entries(self, key: CoordinateMapKey) -> tuple[Tensor, list[Tensor]]:
+        """The batch indices that have rows, ascending int32 (B,), and the row indices of each of them."""
         name = ("batch", key)
         if name not in self._derived:
-            batch = self.map(key).coordinates[:, 0].to(torch.int64)
-            rows = torch.argsort(batch, stable=True)
-            self._derived[name] = list(rows.split(torch.bincount(batch).tolist())) if len(batch) else []
+            batch, rows = torch.sort(self.map(key).coordinates[:, 0], stable=True)
+            entries, lengths = torch.unique_consecutive(batch, return_counts=True)
+            self._derived[name] = entries, list(rows.split(lengths.tolist())) if len(rows) else []
         return self._derived[name]
 
+    def batch_rows(self, key: CoordinateMapKey) -> list[Tensor]:
+        """Row indices of each batch index 0 to the largest one; those without rows share one empty tensor."""
+        entries, rows = self.batch_entries(key)
+        if not rows:
+            return []
+        every = [rows[0][:0]] * (int(entries[-1]) + 1)
+        for entry, own in zip(entries.tolist(), rows, strict=True):
+            every[entry] = own
+        return every
+
     def origin(self, key: CoordinateMapKey) -> CoordinateMapKey:
-        """The map of one row (b, 0, .., 0) for each batch entry that has rows, at tensor stride 0."""
-        name = ("origin", key)
+        """The map of one row (b, 0, .., 0) for each batch entry that has rows, at tensor stride 0.
+
+        Maps with rows in the same batch entries share it, so that their global features can be combined.
+        """
+        name, stride = ("origin", key), (0,) * self.D
         if name not in self._derived:
-            entries = torch.tensor([b for b, rows in enumerate(self.batch_rows(key)) if len(rows)], dtype=torch.int32)
-            rows = torch.nn.functional.pad(entries[:, None], (0, self.D)).to(self.map(key).coordinates.device)
-            self._derived[name] = self._new_key((0,) * self.D, key.string_id)
-            self._maps[self._derived[name]] = CoordinateMap(rows, Bounds.of(rows))
+            rows = torch.nn.functional.pad(self.batch_entries(key)[0][:, None], (0, self.D))
+            known = (k for k, m in self._maps.items() if k.tensor_stride == stride and torch.equal(m.coordinates, rows))
+            shared = next(known, None)
+            if shared is None:
+                shared = self._new_key(stride, key.string_id)
+                self._maps[shared] = CoordinateMap(rows, Bounds.of(rows))
+            self._derived[name] = shared
         return self._derived[name]
 
     def map(self, key: CoordinateMapKey) -> CoordinateMap:
@@ -233,7 +261,9 @@ class CoordinateManager:
         return self._fields[key]
 
     def _new_key(self, stride: tuple[int, ...], string_id: str) -> CoordinateMapKey:
-        key, number = CoordinateMapKey(stride, string_id), 1
-        while key in self._maps or key in self._fields:
-            key, number = CoordinateMapKey(stride, f"{string_id}-{number}"), number + 1
-        return key
+        """A key of a new family: its ``string_id`` is in use at no tensor stride."""
+        name, number = string_id, len(self._families)
+        while name in self._families:
+            name, number = f"{string_id.partition('-')[0]}-{number}", number + 1
+        self._families.add(name)
+        return CoordinateMapKey(stride, name)

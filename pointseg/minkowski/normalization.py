@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from pointseg.minkowski.convolve import sum_dtype
 from pointseg.minkowski.nonlinearity import Rows
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
@@ -38,6 +39,8 @@ class MinkowskiBatchNorm(nn.Module):
 class MinkowskiInstanceNorm(nn.Module):
     """Normalises each channel within each batch entry (biased variance, eps 1e-8), then scales and shifts.
 
+    Computed in fp32 (fp64 for fp64) and returned in the input's dtype.
+
     Args:
         num_features: C; ``weight`` and ``bias`` are (1, C).
     """
@@ -51,11 +54,11 @@ class MinkowskiInstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, num_features))
 
     def forward(self, input: SparseTensor) -> SparseTensor:
-        rows = input.coordinate_manager.batch_rows(input.coordinate_map_key)
-        normalised = torch.empty_like(input.F)
+        _, rows = input.coordinate_manager.batch_entries(input.coordinate_map_key)
+        features = input.F.to(sum_dtype(input.dtype))
+        normalised = torch.empty_like(features)
         for entry in rows:
-            if len(entry):
-                x = input.F[entry]
-                variance, mean = torch.var_mean(x, dim=0, correction=0)
-                normalised = normalised.index_copy(0, entry, (x - mean) * torch.rsqrt(variance + self.eps))
-        return input.with_features(normalised * self.weight + self.bias)
+            x = features[entry]
+            variance, mean = torch.var_mean(x, dim=0, correction=0)
+            normalised = normalised.index_copy(0, entry, (x - mean) * torch.rsqrt(variance + self.eps))
+        return input.with_features((normalised * self.weight + self.bias).to(input.dtype))

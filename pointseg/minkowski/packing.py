@@ -147,7 +147,7 @@ def to_int32(coordinates: Tensor) -> Tensor:
     """
     if coordinates.dtype == torch.int32:
         return coordinates
-    floored = coordinates.floor() if coordinates.is_floating_point() else coordinates
+    floored = coordinates.floor() if coordinates.is_floating_point() else coordinates.to(torch.int64)
     # Comparisons are False for NaN, so one test finds NaN, infinities and overflow alike.
     inside = (floored >= -(2**31)) & (floored < 2**31)
     if not bool(inside.all()):

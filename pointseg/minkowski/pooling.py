@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pointseg.minkowski.convolve import channelwise_convolve
+from pointseg.minkowski.convolve import channelwise_convolve, sum_dtype
 from pointseg.minkowski.kernel import KernelGenerator
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer
@@ -39,6 +39,13 @@ class _LocalPooling(NeighbourhoodLayer):
         raise NotImplementedError
 
 
+def _mean(features: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Mean of the inputs of each output row. Only the quotient is rounded: a half-precision sum could overflow."""
+    dtype = sum_dtype(features.dtype)
+    present = kernel_map.counts(features.device).clamp(min=1).to(dtype)
+    return (channelwise_convolve(features.to(dtype), None, kernel_map) / present[:, None]).to(features.dtype)
+
+
 class MinkowskiSumPooling(_LocalPooling):
     """Sum of the inputs in the window."""
 
@@ -50,8 +57,7 @@ class MinkowskiAvgPooling(_LocalPooling):
     """Mean of the inputs that exist in the window (not divided by the window's volume)."""
 
     def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        present = kernel_map.counts(features.device).clamp(min=1).to(features.dtype)
-        return channelwise_convolve(features, None, kernel_map) / present[:, None]
+        return _mean(features, kernel_map)
 
 
 class MinkowskiMaxPooling(_LocalPooling):
@@ -70,8 +76,7 @@ class MinkowskiPoolingTranspose(_LocalPooling):
     is_transpose = True
 
     def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        present = kernel_map.counts(features.device).clamp(min=1).to(features.dtype)
-        return channelwise_convolve(features, None, kernel_map) / present[:, None]
+        return _mean(features, kernel_map)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -86,16 +91,17 @@ class _MaxPool(torch.autograd.Function):
             better = (value > current) | (winner[out_rows] < 0)
             best[out_rows] = torch.where(better, value, current)
             winner[out_rows] = torch.where(better, k, winner[out_rows])
-        ctx.save_for_backward(winner)
-        ctx.kernel_map = kernel_map
+        ctx.save_for_backward(winner, *kernel_map.lists())
+        ctx.sizes = kernel_map.n_in, kernel_map.n_out
         return best.masked_fill(winner < 0, 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (winner,) = ctx.saved_tensors
-        total = grad.new_zeros((ctx.kernel_map.n_in, grad.shape[1]))
-        for k, (in_rows, out_rows) in enumerate(ctx.kernel_map.listed(grad.device)):
+        winner, *lists = ctx.saved_tensors
+        kernel_map = KernelMap.of_lists(ctx.sizes, lists)
+        total = grad.new_zeros((kernel_map.n_in, grad.shape[1]))
+        for k, (in_rows, out_rows) in enumerate(kernel_map.listed(grad.device)):
             total.index_add_(0, in_rows, grad[out_rows].masked_fill(winner[out_rows] != k, 0))
         return total, None
 
@@ -105,8 +111,8 @@ class _GlobalPooling(nn.Module):
 
     def forward(self, input: SparseTensor) -> SparseTensor:
         key = input.coordinate_manager.origin(input.coordinate_map_key)
-        rows = input.coordinate_manager.batch_rows(input.coordinate_map_key)
-        pooled = [self._reduce(input.F[entry]) for entry in rows if len(entry)]
+        _, rows = input.coordinate_manager.batch_entries(input.coordinate_map_key)
+        pooled = [self._reduce(input.F[entry]) for entry in rows]
         features = torch.stack(pooled) if pooled else input.F[:0]
         return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
 

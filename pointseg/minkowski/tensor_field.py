@@ -155,5 +155,6 @@ def slice_field(sparse: SparseTensor, field: TensorField, keep_features: bool) -
             f"a field quantised by {field.quantization_mode.name} cannot be sliced: use RANDOM_SUBSAMPLE or "
             f"UNWEIGHTED_AVERAGE."
         )
-    features = sparse.F[field.inverse_mapping(sparse.coordinate_map_key)]
+    # Unlike indexing, index_select adds up the gradients of a cell's points in a fixed order on the CPU.
+    features = torch.index_select(sparse.F, 0, field.inverse_mapping(sparse.coordinate_map_key))
     return field.with_features(torch.cat((features, field.F), dim=1) if keep_features else features)

@@ -35,8 +35,13 @@ class Segmentor(nn.Module):
         return self.net.feature_dim
 
     def forward(self, inputs: VoxelInputs) -> tuple[Tensor, Tensor]:
-        """Decoder features (V, C) and logits (V, K), rows in the order of ``inputs``."""
-        features = self.net.features(ME.SparseTensor(inputs.features, inputs.coord))
+        """Decoder features (V, C) and logits (V, K), rows in the order of ``inputs``.
+
+        Raises:
+            InputError: two rows of ``inputs.coord`` are equal, so that rows could not correspond.
+        """
+        mode = ME.SparseTensorQuantizationMode.NO_QUANTIZATION
+        features = self.net.features(ME.SparseTensor(inputs.features, inputs.coord, quantization_mode=mode))
         return features.F, self.net.final(features).F
 
 
