@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     splits = args.splits or list(runs[0].config.data.eval_splits)
     if not args.splits and any(list(run.config.data.eval_splits) != splits for run in runs):
         raise InputError("the runs hold out different splits and cannot share a table; name the splits with --splits")
+    short = [Path(path).name for path in args.runs]
+    names = {path: name if short.count(name) == 1 else path for path, name in zip(args.runs, short, strict=True)}
     columns: list[tuple[str, Evaluation]] = []
     for path, run in zip(args.runs, runs, strict=True):
         model = run.load_model(args.checkpoint, device)
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation = evaluate_network(run, model, track(scenes, f"evaluating {run.path.name}"), device)
         root = "" if args.data is None else f"{Path(args.data).resolve().name}_"
         evaluation.save(run.path / "evaluation" / f"{root}{args.checkpoint}_{'-'.join(splits)}.json")
-        columns.append((str(path), evaluation))
+        columns.append((names[path], evaluation))
     Console().print(_table(columns, f"{args.checkpoint} checkpoint on {', '.join(splits)}"))
     for path in args.runs:
         print(f"stored in {Path(path) / 'evaluation'}")
