@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -154,12 +155,19 @@ def _training_data(run: Run) -> SceneDataset:
 def _batches(run: Run, dataset: SceneDataset, start: int, workers: int) -> Iterator[VoxelBatch]:
     config = run.config
     sampler = StepSampler(len(dataset), batch_size=config.batch_size, seed=config.seed, start=start, stop=config.steps)
-    loader = torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers, worker_init_fn=_quiet_worker
+    )
     try:
         yield from loader
     except InputError as error:
         # A loading process sends its whole traceback as the message; its last line is the sentence.
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+
+
+def _quiet_worker(number: int) -> None:
+    """A loading process hands its errors on; all it would print itself is the noise of a connection cut by Ctrl-C."""
+    sys.excepthook = lambda kind, error, trace: None
 
 
 def _restore(

@@ -120,7 +120,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(rooms_root, tmp_path):
     run = tmp_path / "run"
     arguments = ["train", "synthetic_erda", "--data", rooms_root, "--labels", "1pt_seed0", "--out", run]
     settings = [s for s in TINY if not s.startswith(("steps", "data"))]
-    settings += ["steps=2000", "data.voxel_size=0.1", "eval_every=2000"]
+    settings += ["steps=2000", "data.voxel_size=0.1", "eval_every=2000", "checkpoint_every=5"]
     process = subprocess.Popen(command(*arguments, "--set", *settings), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (run / "checkpoints").is_dir() and time.monotonic() < deadline:
