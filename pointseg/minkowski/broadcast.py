@@ -3,17 +3,25 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointseg.errors import InputError
-from pointseg.minkowski.sparse_tensor import SparseTensor, check_same_manager
+from pointseg.minkowski.common import MinkowskiModuleBase
+from pointseg.minkowski.enums import BroadcastMode
+from pointseg.minkowski.sparse_tensor import SparseTensor
+from pointseg.minkowski.tensor import check_same_manager
+
+OPERATIONS: dict[BroadcastMode, Callable[[Tensor, Tensor], Tensor]] = {
+    BroadcastMode.ELEMENTWISE_ADDITON: torch.add,
+    BroadcastMode.ELEMENTWISE_MULTIPLICATION: torch.mul,
+}
 
 
-def _spread(input: SparseTensor, input_glob: SparseTensor) -> Tensor:
+def spread(input: SparseTensor, input_glob: SparseTensor) -> Tensor:
     """(V, C) the global row of each row's batch entry.
 
     Raises:
-        InputError: an entry has no global row, or more than one.
+        InputError: different managers; an entry has no global row, or more than one.
     """
     check_same_manager(input, input_glob)
     entries, order = torch.sort(input_glob.C[:, 0].contiguous())
@@ -33,29 +41,42 @@ def _spread(input: SparseTensor, input_glob: SparseTensor) -> Tensor:
     return torch.index_select(input_glob.F, 0, order[torch.searchsorted(entries, entry)])
 
 
-class _Broadcast(nn.Module):
-    OPERATION: Callable[[Tensor, Tensor], Tensor]
+class MinkowskiBroadcastBase(MinkowskiModuleBase):
+    """``input`` (V, C) with ``input_glob``, one row for each batch entry as global pooling returns it."""
+
+    def __init__(self, operation_type: BroadcastMode) -> None:
+        super().__init__()
+        if not isinstance(operation_type, BroadcastMode):
+            raise InputError(f"operation_type is {operation_type!r}, but it must be a BroadcastMode.")
+        self.operation_type = operation_type
 
     def forward(self, input: SparseTensor, input_glob: SparseTensor) -> SparseTensor:
-        """``input`` (V, C) with ``input_glob``, one row for each batch entry as global pooling returns it."""
-        return input.with_features(type(self).OPERATION(input.F, _spread(input, input_glob)))
+        return input.with_features(OPERATIONS[self.operation_type](input.F, spread(input, input_glob)))
 
 
-class MinkowskiBroadcastAddition(_Broadcast):
-    OPERATION = staticmethod(torch.add)
+class MinkowskiBroadcastAddition(MinkowskiBroadcastBase):
+    """Adds the entry's global row to every row."""
+
+    def __init__(self) -> None:
+        super().__init__(BroadcastMode.ELEMENTWISE_ADDITON)
 
 
-class MinkowskiBroadcastMultiplication(_Broadcast):
-    OPERATION = staticmethod(torch.mul)
+class MinkowskiBroadcastMultiplication(MinkowskiBroadcastBase):
+    """Multiplies every row by the entry's global row."""
+
+    def __init__(self) -> None:
+        super().__init__(BroadcastMode.ELEMENTWISE_MULTIPLICATION)
 
 
-class MinkowskiBroadcast(_Broadcast):
-    """Features become the global row's."""
+class MinkowskiBroadcast(MinkowskiModuleBase):
+    """Features become the entry's global row."""
 
-    OPERATION = staticmethod(lambda rows, spread: spread)
+    def forward(self, input: SparseTensor, input_glob: SparseTensor) -> SparseTensor:
+        return input.with_features(spread(input, input_glob))
 
 
-class MinkowskiBroadcastConcatenation(_Broadcast):
+class MinkowskiBroadcastConcatenation(MinkowskiBroadcast):
     """The global row's channels after the row's own."""
 
-    OPERATION = staticmethod(lambda rows, spread: torch.cat((rows, spread), dim=1))
+    def forward(self, input: SparseTensor, input_glob: SparseTensor) -> SparseTensor:
+        return input.with_features(torch.cat((input.F, spread(input, input_glob)), dim=1))

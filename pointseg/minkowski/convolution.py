@@ -1,6 +1,5 @@
-"""Convolution layers: plain, transposed, generative."""
+"""Convolution layers: plain, transposed, generative, channel-wise."""
 
-import copy
 import math
 from typing import Any
 
@@ -11,13 +10,13 @@ from pointseg.errors import InputError
 from pointseg.minkowski.convolve import channelwise_convolve, convolve
 from pointseg.minkowski.enums import ConvolutionMode, RegionType
 from pointseg.minkowski.kernel import KernelGenerator
-from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer
+from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer, kernel_map
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
 class MinkowskiConvolutionBase(NeighbourhoodLayer):
-    """Weights and shape of a convolution layer; see the three layers below.
+    """Weights and shape of a convolution layer; see the layers below.
 
     ``kernel`` is (K, C_in, C_out) in MinkowskiEngine's offset order, (C_in, C_out) where all strides are 1 and
     the only offset is zero; ``bias`` is (1, C_out) or None.
@@ -32,31 +31,29 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
         dilation: Any = 1,
         bias: bool = False,
         kernel_generator: KernelGenerator | None = None,
+        is_transpose: bool = False,
         expand_coordinates: bool = False,
         convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
-        dimension: int | None = None,
+        dimension: int | None = -1,
     ) -> None:
         if kernel_generator is None:
             kernel_generator = KernelGenerator(
-                kernel_size=kernel_size,
-                stride=stride,
-                dilation=dilation,
-                expand_coordinates=expand_coordinates,
-                dimension=-1 if dimension is None else dimension,
+                kernel_size, stride, dilation, dimension=-1 if dimension is None else dimension
             )
-        super().__init__(kernel_generator)
+        # MinkowskiEngine's rule: the layer's argument wins over the generator's.
+        super().__init__(kernel_generator.expanding(expand_coordinates), is_transpose)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.convolution_mode = convolution_mode
         only_centre = not any(any(offset) for offset in kernel_generator.unit_offsets)
-        self.use_mm = only_centre and not kernel_generator.requires_strided_coordinates
+        self.use_mm = only_centre and not kernel_generator.is_strided
         self.kernel = self.make_kernel()
         self.bias = nn.Parameter(torch.empty(1, out_channels)) if bias else None
-        self.reset_parameters()
+        self.reset_parameters(is_transpose)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, is_transpose: bool = False) -> None:
         """Uniform in +-1/sqrt(channels * K), channels of the output for transposed layers (MinkowskiEngine's rule)."""
-        channels = self.out_channels if self.is_transpose else self.in_channels
+        channels = self.out_channels if is_transpose else self.in_channels
         limit = 1 / math.sqrt(channels * self.kernel_generator.kernel_volume)
         nn.init.uniform_(self.kernel, -limit, limit)
         if self.bias is not None:
@@ -79,11 +76,7 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
 
     def convolved(self, input: SparseTensor, key: CoordinateMapKey) -> Tensor:
         """(V_out, C_out) before the bias."""
-        if not self.use_mm:
-            return convolve(input.F, self.kernel, self.kernel_map(input, key))
-        if key == input.coordinate_map_key:
-            return input.F @ self.kernel
-        return convolve(input.F, self.kernel[None], self.kernel_map(input, key))
+        return convolved(input, key, self.kernel, self.kernel_generator, self.is_transpose)
 
     def extra_repr(self) -> str:
         kernel = self.kernel_generator
@@ -94,11 +87,22 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
         )
 
 
+def convolved(
+    x: SparseTensor, key: CoordinateMapKey, kernel: Tensor, generator: KernelGenerator, is_transpose: bool
+) -> Tensor:
+    """(V_out, C_out) features of ``x`` convolved onto the map ``key``; ``kernel`` (K, C_in, C_out) or (C_in, C_out)."""
+    if kernel.ndim == 3:
+        return convolve(x.F, kernel, kernel_map(x, key, generator, is_transpose))
+    if key == x.coordinate_map_key:
+        return x.F @ kernel
+    return convolve(x.F, kernel[None], kernel_map(x, key, generator, is_transpose))
+
+
 class MinkowskiConvolution(MinkowskiConvolutionBase):
     """Convolution on sparse tensors: ``out[u] = sum_k in[u + offset_k] @ kernel[k] (+ bias)``.
 
     With stride 1 the output has the input's coordinates; with stride s, the input's cells of s times the stride; with
-    ``expand_coordinates`` every place the kernel reaches, floored to the output's stride.
+    ``expand_coordinates`` every place on the output's grid that the kernel reaches.
 
     Args:
         in_channels: C_in.
@@ -116,6 +120,33 @@ class MinkowskiConvolution(MinkowskiConvolutionBase):
         InputError: an argument is out of range; on use, the input does not fit the layer.
     """
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        bias: bool = False,
+        kernel_generator: KernelGenerator | None = None,
+        expand_coordinates: bool = False,
+        convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
+        dimension: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            dilation,
+            bias,
+            kernel_generator,
+            is_transpose=False,
+            expand_coordinates=expand_coordinates,
+            convolution_mode=convolution_mode,
+            dimension=dimension,
+        )
+
 
 class MinkowskiConvolutionTranspose(MinkowskiConvolutionBase):
     """Transposed convolution: ``out[u] = sum_k in[u - offset_k] @ kernel[k] (+ bias)``.
@@ -128,10 +159,35 @@ class MinkowskiConvolutionTranspose(MinkowskiConvolutionBase):
             (use MinkowskiGenerativeConvolutionTranspose, or pass ``coordinates``).
     """
 
-    is_transpose = True
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        bias: bool = False,
+        kernel_generator: KernelGenerator | None = None,
+        expand_coordinates: bool = False,
+        convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
+        dimension: int | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            dilation,
+            bias,
+            kernel_generator,
+            is_transpose=True,
+            expand_coordinates=expand_coordinates,
+            convolution_mode=convolution_mode,
+            dimension=dimension,
+        )
 
 
-class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
+class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionBase):
     """Transposed convolution whose output has a row wherever the kernel reaches (GSDN; MinkowskiEngine's layer).
 
     Arguments as :class:`MinkowskiConvolutionTranspose`; ``expand_coordinates`` is always on.
@@ -149,10 +205,6 @@ class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
         convolution_mode: ConvolutionMode = ConvolutionMode.DEFAULT,
         dimension: int | None = None,
     ) -> None:
-        if kernel_generator is not None:
-            # The caller's generator may belong to other layers too.
-            kernel_generator = copy.copy(kernel_generator)
-            kernel_generator.expand_coordinates = True
         super().__init__(
             in_channels,
             out_channels,
@@ -161,6 +213,7 @@ class MinkowskiGenerativeConvolutionTranspose(MinkowskiConvolutionTranspose):
             dilation,
             bias,
             kernel_generator,
+            is_transpose=True,
             expand_coordinates=True,
             convolution_mode=convolution_mode,
             dimension=dimension,
@@ -181,7 +234,7 @@ class MinkowskiChannelwiseConvolution(MinkowskiConvolutionBase):
         dilation: Any = 1,
         bias: bool = False,
         kernel_generator: KernelGenerator | None = None,
-        dimension: int | None = None,
+        dimension: int | None = -1,
     ) -> None:
         super().__init__(
             in_channels, in_channels, kernel_size, stride, dilation, bias, kernel_generator, dimension=dimension
@@ -192,3 +245,7 @@ class MinkowskiChannelwiseConvolution(MinkowskiConvolutionBase):
 
     def convolved(self, input: SparseTensor, key: CoordinateMapKey) -> Tensor:
         return channelwise_convolve(input.F, self.kernel, self.kernel_map(input, key))
+
+    def forward(self, input: SparseTensor, coords: Coordinates = None) -> SparseTensor:
+        """As :meth:`MinkowskiConvolution.forward`; MinkowskiEngine has another name for the argument here."""
+        return super().forward(input, coords)

@@ -1,5 +1,6 @@
 """The coordinate manager: every coordinate map of one network pass, and the kernel maps between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from pointseg.minkowski.kernel import KernelGenerator, int_tuple
 from pointseg.minkowski.kernel_map import CoordinateMap, KernelMap, search, tiled
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first, unique_sorted
 
+_UNSET = -1
+
 
 @dataclass(frozen=True)
 class CoordinateMapKey:
@@ -18,10 +21,27 @@ class CoordinateMapKey:
 
     Maps of one ``string_id`` are one family: the same rows floored to different tensor strides. That is how a strided
     layer finds the coarser map again and a transposed one the finer map; rows added later start a family of their own.
+
+    ``CoordinateMapKey(1 + D)`` is not set yet: MinkowskiEngine's functions set such a key to that of their output.
     """
 
     tensor_stride: tuple[int, ...]
     string_id: str = ""
+
+    def __post_init__(self) -> None:
+        stride = self.tensor_stride
+        axes = (_UNSET,) * (stride - 1) if isinstance(stride, int) else tuple(stride)
+        object.__setattr__(self, "tensor_stride", axes)
+
+    def is_key_set(self) -> bool:
+        return _UNSET not in self.tensor_stride
+
+    def set_key(self, tensor_stride: Sequence[int], string_id: str) -> None:
+        """Names the map; once only, since tables may hold the key from then on."""
+        if self.is_key_set():
+            raise InputError(f"the key is {self.get_key()} already: make a new CoordinateMapKey.")
+        object.__setattr__(self, "tensor_stride", tuple(tensor_stride))
+        object.__setattr__(self, "string_id", string_id)
 
     def get_key(self) -> tuple[list[int], str]:
         return list(self.tensor_stride), self.string_id

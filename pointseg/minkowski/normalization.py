@@ -1,14 +1,19 @@
 """Batch and instance normalisation over rows."""
 
-import torch
-from torch import nn
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from pointseg.errors import InputError
+from pointseg.minkowski.common import MinkowskiModuleBase
 from pointseg.minkowski.convolve import sum_dtype
+from pointseg.minkowski.global_pooling import entry_rows
 from pointseg.minkowski.nonlinearity import Rows
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
-class MinkowskiBatchNorm(nn.Module):
+class MinkowskiBatchNorm(MinkowskiModuleBase):
     """torch's batch norm over all rows; the torch module is ``bn`` (published weights are named so).
 
     Args:
@@ -28,15 +33,68 @@ class MinkowskiBatchNorm(nn.Module):
         track_running_stats: bool = True,
     ) -> None:
         super().__init__()
-        self.bn = nn.BatchNorm1d(
+        self.bn: Any = nn.BatchNorm1d(
             num_features, eps=eps, momentum=momentum, affine=affine, track_running_stats=track_running_stats
         )
 
     def forward(self, input: Rows) -> Rows:
-        return input.with_features(self.bn(input.F))
+        # torch refuses to train on no rows, which have no statistics to learn from.
+        return input.with_features(self.bn(input.F) if len(input) else self._scaled(input.F))
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        scaled = features * self.bn.weight + self.bn.bias if self.bn.affine else features
+        return scaled.to(features.dtype)
 
 
-class MinkowskiInstanceNorm(nn.Module):
+class MinkowskiSyncBatchNorm(MinkowskiBatchNorm):
+    """Batch norm with statistics over the rows of all processes: torch's SyncBatchNorm, as ``bn``.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: learn a scale and a shift.
+        track_running_stats: keep running statistics for evaluation.
+        process_group: processes that share statistics; all by default.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+    ) -> None:
+        MinkowskiModuleBase.__init__(self)
+        self.bn = nn.SyncBatchNorm(num_features, eps, momentum, affine, track_running_stats, process_group)
+
+    def forward(self, input: Rows) -> Rows:
+        # A process without rows must still meet the others.
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        return super().forward(input) if alone else input.with_features(self.bn(input.F))
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: nn.Module, process_group: Any = None) -> nn.Module:
+        """``module`` with every :class:`MinkowskiBatchNorm` replaced, parameters and statistics kept."""
+        converted = module
+        if isinstance(module, MinkowskiBatchNorm):
+            bn = module.bn
+            converted = cls(
+                bn.num_features, bn.eps, bn.momentum, bn.affine, bn.track_running_stats, process_group
+            ).train(module.training)
+            if bn.affine:
+                converted.bn.weight, converted.bn.bias = bn.weight, bn.bias
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                setattr(converted.bn, name, getattr(bn, name))
+            return converted
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
+
+
+class MinkowskiInstanceNorm(MinkowskiModuleBase):
     """Normalises each channel within each batch entry (biased variance, eps 1e-8), then scales and shifts.
 
     Computed in fp32 (fp64 for fp64) and returned in the input's dtype.
@@ -50,15 +108,41 @@ class MinkowskiInstanceNorm(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-        self.weight = nn.Parameter(torch.ones(1, num_features))
-        self.bias = nn.Parameter(torch.zeros(1, num_features))
+        self.weight = nn.Parameter(torch.empty(1, num_features))
+        self.bias = nn.Parameter(torch.empty(1, num_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, input: SparseTensor) -> SparseTensor:
-        _, rows = input.coordinate_manager.batch_entries(input.coordinate_map_key)
-        features = input.F.to(sum_dtype(input.dtype))
-        normalised = torch.empty_like(features)
-        for entry in rows:
-            x = features[entry]
-            variance, mean = torch.var_mean(x, dim=0, correction=0)
-            normalised = normalised.index_copy(0, entry, (x - mean) * torch.rsqrt(variance + self.eps))
+        if input.shape[1] != self.num_features:
+            raise InputError(f"the input has {input.shape[1]} channels, but this layer takes {self.num_features}.")
+        normalised = instance_normalised(input, self.eps)
         return input.with_features((normalised * self.weight + self.bias).to(input.dtype))
+
+    def extra_repr(self) -> str:
+        return f"nchannels={self.num_features}"
+
+
+class MinkowskiStableInstanceNorm(MinkowskiInstanceNorm):
+    """:class:`MinkowskiInstanceNorm` with eps 1e-6."""
+
+    eps = 1e-6
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return super().forward(x)
+
+
+def instance_normalised(x: SparseTensor, eps: float) -> Tensor:
+    """(V, C) features less their mean over the rows of the batch entry, by their standard deviation there."""
+    features = x.F.to(sum_dtype(x.dtype))
+    if len(x) == 0:
+        return features
+    normalised = torch.empty_like(features)
+    for entry in entry_rows(x):
+        own = features[entry]
+        variance, mean = torch.var_mean(own, dim=0, correction=0)
+        normalised = normalised.index_copy(0, entry, (own - mean) * torch.rsqrt(variance + eps))
+    return normalised

@@ -1,20 +1,62 @@
-"""Pooling: local (sum, average, max, and its transpose) and global over each batch entry."""
+"""Pooling over a window around each output row: sum, average, max, and its transpose."""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pointseg.errors import InputError
 from pointseg.minkowski.convolve import channelwise_convolve, sum_dtype
+from pointseg.minkowski.enums import PoolingMode, RegionType
 from pointseg.minkowski.kernel import KernelGenerator
 from pointseg.minkowski.kernel_map import KernelMap
-from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer
+from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer, kernel_map
+from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
-class _LocalPooling(NeighbourhoodLayer):
-    """Shape of a pooling window; arguments as MinkowskiConvolution's."""
+class MinkowskiPoolingBase(NeighbourhoodLayer):
+    """Shape of a pooling window; arguments as MinkowskiConvolution's.
+
+    A window as large as the stride is the cell that the stride merges, whatever its dilation (MinkowskiEngine's rule):
+    kernel 3 with stride 3 starts at the output row and is not centred on it.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = 1,
+        dilation: Any = 1,
+        kernel_generator: KernelGenerator | None = None,
+        is_transpose: bool = False,
+        pooling_mode: PoolingMode = PoolingMode.LOCAL_AVG_POOLING,
+        dimension: int | None = -1,
+    ) -> None:
+        super().__init__(
+            kernel_generator
+            or KernelGenerator(kernel_size, stride, dilation, dimension=-1 if dimension is None else dimension),
+            is_transpose,
+        )
+        self.pooling_mode = pooling_mode
+
+    def forward(self, input: SparseTensor, coordinates: Coordinates = None) -> SparseTensor:
+        """The pooled rows at the layer's own coordinates, or at ``coordinates`` where they are given."""
+        self.check_input(input)
+        key = self.output_key(input, coordinates)
+        features = pooled(input, key, self.kernel_generator, self.pooling_mode, self.is_transpose)
+        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
+
+    def extra_repr(self) -> str:
+        kernel = self.kernel_generator
+        return (
+            f"kernel_size={list(kernel.kernel_size)}, stride={list(kernel.kernel_stride)}, "
+            f"dilation={list(kernel.kernel_dilation)}"
+        )
+
+
+class MinkowskiSumPooling(MinkowskiPoolingBase):
+    """Sum of the inputs in the window; see :class:`MinkowskiPoolingBase`."""
 
     def __init__(
         self,
@@ -24,19 +66,89 @@ class _LocalPooling(NeighbourhoodLayer):
         kernel_generator: KernelGenerator | None = None,
         dimension: int | None = None,
     ) -> None:
-        super().__init__(
-            kernel_generator
-            or KernelGenerator(kernel_size, stride, dilation, dimension=-1 if dimension is None else dimension)
-        )
+        mode = PoolingMode.LOCAL_SUM_POOLING
+        super().__init__(kernel_size, stride, dilation, kernel_generator, pooling_mode=mode, dimension=dimension)
 
-    def forward(self, input: SparseTensor, coordinates: Coordinates = None) -> SparseTensor:
-        self.check_input(input)
-        key = self.output_key(input, coordinates)
-        features = self._pool(input.F, self.kernel_map(input, key))
-        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
 
-    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        raise NotImplementedError
+class MinkowskiAvgPooling(MinkowskiPoolingBase):
+    """Mean of the inputs that exist in the window (not divided by the window's volume)."""
+
+    def __init__(
+        self,
+        kernel_size: Any = -1,
+        stride: Any = 1,
+        dilation: Any = 1,
+        kernel_generator: KernelGenerator | None = None,
+        dimension: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, dilation, kernel_generator, dimension=dimension)
+
+
+class MinkowskiMaxPooling(MinkowskiPoolingBase):
+    """Largest input in the window, channel by channel; the gradient goes to it alone. Zero where there is none."""
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = 1,
+        dilation: Any = 1,
+        kernel_generator: KernelGenerator | None = None,
+        dimension: int | None = None,
+    ) -> None:
+        mode = PoolingMode.LOCAL_MAX_POOLING
+        super().__init__(kernel_size, stride, dilation, kernel_generator, pooling_mode=mode, dimension=dimension)
+
+
+class MinkowskiPoolingTranspose(MinkowskiPoolingBase):
+    """Back to the finer coordinates: each row is the sum of the inputs whose window holds it.
+
+    With a kernel as large as the stride that is a copy of the parent. (MinkowskiEngine's documentation speaks of an
+    average over the inputs, its code adds; so does this.)
+
+    Args:
+        kernel_size: one int or D ints.
+        stride: one int or D ints.
+        dilation: one int or D ints.
+        kernel_generator: replaces the kernel arguments.
+        expand_coordinates: rows appear wherever the kernel reaches.
+        dimension: D, 1 to 4.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any,
+        dilation: Any = 1,
+        kernel_generator: KernelGenerator | None = None,
+        expand_coordinates: bool = False,
+        dimension: int | None = None,
+    ) -> None:
+        if kernel_generator is None:
+            kernel_generator = KernelGenerator(
+                kernel_size,
+                stride,
+                dilation,
+                expand_coordinates=expand_coordinates,
+                dimension=-1 if dimension is None else dimension,
+            )
+        mode = PoolingMode.LOCAL_SUM_POOLING
+        super().__init__(kernel_size, stride, dilation, kernel_generator, True, mode, dimension)
+
+
+def pooled(
+    x: SparseTensor, key: CoordinateMapKey, kernel: KernelGenerator, mode: PoolingMode, is_transpose: bool
+) -> Tensor:
+    """(V_out, C) features of ``x`` pooled onto the map ``key``."""
+    if kernel.kernel_size == kernel.kernel_stride and kernel.region_type is not RegionType.CUSTOM:
+        kernel = kernel.cell()
+    pairs = kernel_map(x, key, kernel, is_transpose)
+    if mode is PoolingMode.LOCAL_SUM_POOLING:
+        return channelwise_convolve(x.F, None, pairs)
+    if mode is PoolingMode.LOCAL_AVG_POOLING:
+        return _mean(x.F, pairs)
+    if mode is PoolingMode.LOCAL_MAX_POOLING:
+        return _MaxPool.apply(x.F, pairs)
+    raise InputError(f"pooling_mode is {mode}, but a window is pooled by LOCAL_SUM, LOCAL_AVG or LOCAL_MAX_POOLING.")
 
 
 def _mean(features: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -44,39 +156,6 @@ def _mean(features: Tensor, kernel_map: KernelMap) -> Tensor:
     dtype = sum_dtype(features.dtype)
     present = kernel_map.counts(features.device).clamp(min=1).to(dtype)
     return (channelwise_convolve(features.to(dtype), None, kernel_map) / present[:, None]).to(features.dtype)
-
-
-class MinkowskiSumPooling(_LocalPooling):
-    """Sum of the inputs in the window."""
-
-    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        return channelwise_convolve(features, None, kernel_map)
-
-
-class MinkowskiAvgPooling(_LocalPooling):
-    """Mean of the inputs that exist in the window (not divided by the window's volume)."""
-
-    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        return _mean(features, kernel_map)
-
-
-class MinkowskiMaxPooling(_LocalPooling):
-    """Largest input in the window, channel by channel; the gradient goes to it alone. Zero where there is none."""
-
-    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        return _MaxPool.apply(features, kernel_map)
-
-
-class MinkowskiPoolingTranspose(_LocalPooling):
-    """Back to the finer coordinates: each row is the sum of the inputs whose window holds it, divided by their number.
-
-    With kernel 2 and stride 2 that is a copy of the parent.
-    """
-
-    is_transpose = True
-
-    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
-        return _mean(features, kernel_map)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -104,42 +183,3 @@ class _MaxPool(torch.autograd.Function):
         for k, (in_rows, out_rows) in enumerate(kernel_map.listed(grad.device)):
             total.index_add_(0, in_rows, grad[out_rows].masked_fill(winner[out_rows] != k, 0))
         return total, None
-
-
-class _GlobalPooling(nn.Module):
-    """One row for each batch entry, at coordinates (b, 0, .., 0) and tensor stride 0."""
-
-    def forward(self, input: SparseTensor) -> SparseTensor:
-        key = input.coordinate_manager.origin(input.coordinate_map_key)
-        _, rows = input.coordinate_manager.batch_entries(input.coordinate_map_key)
-        pooled = [self._reduce(input.F[entry]) for entry in rows]
-        features = torch.stack(pooled) if pooled else input.F[:0]
-        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
-
-    def _reduce(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class MinkowskiGlobalSumPooling(_GlobalPooling):
-    """Sum over the rows of each batch entry."""
-
-    def _reduce(self, features: Tensor) -> Tensor:
-        return features.sum(dim=0)
-
-
-class MinkowskiGlobalAvgPooling(_GlobalPooling):
-    """Mean over the rows of each batch entry."""
-
-    def _reduce(self, features: Tensor) -> Tensor:
-        return features.mean(dim=0)
-
-
-class MinkowskiGlobalPooling(MinkowskiGlobalAvgPooling):
-    """Another name of :class:`MinkowskiGlobalAvgPooling`."""
-
-
-class MinkowskiGlobalMaxPooling(_GlobalPooling):
-    """Largest value over the rows of each batch entry; the gradient goes to it alone."""
-
-    def _reduce(self, features: Tensor) -> Tensor:
-        return features.max(dim=0).values

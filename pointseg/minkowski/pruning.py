@@ -1,12 +1,13 @@
 """Rows chosen by a mask."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointseg.errors import InputError
+from pointseg.minkowski.common import MinkowskiModuleBase
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
-class MinkowskiPruning(nn.Module):
+class MinkowskiPruning(MinkowskiModuleBase):
     """Keeps the rows where the mask is True, in their order."""
 
     def forward(self, input: SparseTensor, mask: Tensor) -> SparseTensor:

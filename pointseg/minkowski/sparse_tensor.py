@@ -1,37 +1,51 @@
-"""Sparse tensors: feature rows at integer coordinates, and arithmetic between them."""
+"""Sparse tensors: feature rows at distinct integer coordinates."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pointseg.errors import InputError
-from pointseg.minkowski.enums import SparseTensorQuantizationMode
+from pointseg.minkowski.coordinate_manager import CoordinateManager
+from pointseg.minkowski.dense import to_dense, to_torch_sparse
+from pointseg.minkowski.enums import (
+    GPUMemoryAllocatorType,
+    MinkowskiAlgorithm,
+    SparseTensorQuantizationMode,
+)
 from pointseg.minkowski.kernel import int_tuple
-from pointseg.minkowski.manager import CoordinateManager, CoordinateMapKey
+from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.packing import to_int32
 from pointseg.minkowski.reduce import reduce_rows
+from pointseg.minkowski.sharing import manager_for
+from pointseg.minkowski.tensor import Tensor as Base
+from pointseg.minkowski.tensor import check_same_manager
 
 if TYPE_CHECKING:
     from pointseg.minkowski.tensor_field import TensorField
 
-Operand = Union["SparseTensor", Tensor, float, int]
+Mode = SparseTensorQuantizationMode
 
 
-class SparseTensor:
+class SparseTensor(Base):
     """Features ``F`` (V, C) at distinct coordinates ``C`` (V, 1+D) int32, batch index first.
 
     Without duplicates the rows keep the order they were given in; with duplicates, the order of first appearance.
-    Behaves as MinkowskiEngine 0.5's class of the same name.
+    Behaves as MinkowskiEngine 0.5's class of the same name. ``a + b``, ``-``, ``*``, ``/`` work between tensors of one
+    coordinate map; between different maps of one manager they give the union of the rows. There, sums and differences
+    count a missing row as zero; products and quotients keep ``a``'s row, and are zero where only ``b`` has one.
 
     Args:
         features: (N, C) float.
         coordinates: (N, 1+D) integers, batch index first; negative coordinates are fine. Floored to ``tensor_stride``.
         tensor_stride: distance between neighbouring rows in finest voxels, one int or D ints.
         coordinate_map_key: instead of ``coordinates``: a map of ``coordinate_manager``.
-        coordinate_manager: shares maps with other tensors; a new one when not given.
+        coordinate_manager: shares maps with other tensors; a new one, or the global one, when not given.
         quantization_mode: what becomes of duplicates.
+        allocator_type: accepted, without effect.
+        minkowski_algorithm: accepted, without effect.
+        requires_grad: set on the features where given.
         device: moves features and coordinates first.
 
     Raises:
@@ -45,39 +59,37 @@ class SparseTensor:
         tensor_stride: Any = 1,
         coordinate_map_key: CoordinateMapKey | None = None,
         coordinate_manager: CoordinateManager | None = None,
-        quantization_mode: SparseTensorQuantizationMode = SparseTensorQuantizationMode.RANDOM_SUBSAMPLE,
+        quantization_mode: SparseTensorQuantizationMode = Mode.RANDOM_SUBSAMPLE,
+        allocator_type: GPUMemoryAllocatorType | None = None,
+        minkowski_algorithm: MinkowskiAlgorithm | None = None,
+        requires_grad: bool | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        check_features(features)
+        self.quantization_mode = quantization_mode
         if device is not None:
             features = features.to(device)
             coordinates = None if coordinates is None else coordinates.to(device)
-        if not isinstance(features, Tensor) or features.ndim != 2:
-            shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
-            raise InputError(f"features are {shape}, but they must be a torch tensor of shape (rows, channels).")
-        self.quantization_mode = quantization_mode
         if coordinates is not None:
             check_coordinates(features, coordinates, coordinate_manager)
-            manager = coordinate_manager or CoordinateManager(coordinates.shape[1] - 1)
-            string_id = coordinate_map_key.string_id if coordinate_map_key is not None else ""
+            if coordinate_map_key is not None:
+                raise InputError("coordinates and coordinate_map_key were both given: pass one of them.")
+            manager = coordinate_manager or manager_for(coordinates.shape[1] - 1)
             key, (self.unique_index, self.inverse_mapping) = manager.insert_and_map(
-                to_int32(coordinates), tensor_stride, string_id
+                to_int32(coordinates), tensor_stride
             )
             features = self._quantized(features)
         elif coordinate_map_key is None or coordinate_manager is None:
             raise InputError("neither coordinates nor coordinate_map_key with coordinate_manager were given: pass one.")
         else:
             key, manager = coordinate_map_key, coordinate_manager
-            if len(features) != manager.size(key):
-                raise InputError(
-                    f"features have {len(features)} rows, but the coordinate map has {manager.size(key)}: "
-                    f"pass one row for each coordinate."
-                )
+            check_map(features, manager.get_coordinates(key))
         self.coordinate_map_key = key
         self.coordinate_manager = manager
-        self._F = features
+        self._F = features if requires_grad is None else features.requires_grad_(requires_grad)
 
     def _quantized(self, features: Tensor) -> Tensor:
-        if self.quantization_mode is SparseTensorQuantizationMode.NO_QUANTIZATION:
+        if self.quantization_mode is Mode.NO_QUANTIZATION:
             surplus = len(features) - len(self.unique_index)
             if surplus:
                 raise InputError(
@@ -88,98 +100,22 @@ class SparseTensor:
         return reduce_rows(features, self.unique_index, self.inverse_mapping, self.quantization_mode)
 
     @property
-    def F(self) -> Tensor:
-        """Features (V, C)."""
-        return self._F
+    def coordinate_key(self) -> CoordinateMapKey:
+        return self.coordinate_map_key
 
     @property
-    def features(self) -> Tensor:
-        return self._F
-
-    @property
-    def C(self) -> Tensor:
+    def coordinates(self) -> Tensor:
         """Coordinates (V, 1+D) int32, batch index first, in finest voxels."""
         return self.coordinate_manager.get_coordinates(self.coordinate_map_key)
 
     @property
-    def coordinates(self) -> Tensor:
-        return self.C
-
-    @property
-    def D(self) -> int:
-        return self.coordinate_manager.D
-
-    @property
-    def dimension(self) -> int:
-        return self.D
-
-    @property
-    def tensor_stride(self) -> list[int]:
-        return self.coordinate_map_key.get_tensor_stride()
-
-    @property
-    def device(self) -> torch.device:
-        return self._F.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._F.dtype
-
-    @property
-    def shape(self) -> torch.Size:
-        return self._F.shape
-
-    @property
-    def requires_grad(self) -> bool:
-        return self._F.requires_grad
-
-    def size(self) -> torch.Size:
-        return self._F.size()
-
-    def requires_grad_(self, requires_grad: bool = True) -> "SparseTensor":
-        self._F.requires_grad_(requires_grad)
-        return self
-
-    def detach(self) -> "SparseTensor":
-        return self.with_features(self._F.detach())
-
-    def float(self) -> "SparseTensor":
-        return self.with_features(self._F.float())
-
-    def double(self) -> "SparseTensor":
-        return self.with_features(self._F.double())
+    def decomposition_permutations(self) -> list[Tensor]:
+        return self.coordinate_manager.batch_rows(self.coordinate_map_key)
 
     def with_features(self, features: Tensor) -> "SparseTensor":
-        """The same coordinates under other features (V, any)."""
         return SparseTensor(
             features, coordinate_map_key=self.coordinate_map_key, coordinate_manager=self.coordinate_manager
         )
-
-    @property
-    def decomposed_coordinates(self) -> list[Tensor]:
-        """For each batch entry its coordinates (V_b, D), without the batch column."""
-        return [self.C[rows, 1:] for rows in self._batch_rows]
-
-    @property
-    def decomposed_features(self) -> list[Tensor]:
-        return [self._F[rows] for rows in self._batch_rows]
-
-    @property
-    def decomposed_coordinates_and_features(self) -> tuple[list[Tensor], list[Tensor]]:
-        return self.decomposed_coordinates, self.decomposed_features
-
-    @property
-    def _batch_rows(self) -> list[Tensor]:
-        return self.coordinate_manager.batch_rows(self.coordinate_map_key)
-
-    def coordinates_at(self, batch_index: int) -> Tensor:
-        return self.C[self._batch_rows[batch_index], 1:]
-
-    def features_at(self, batch_index: int) -> Tensor:
-        return self._F[self._batch_rows[batch_index]]
-
-    def coordinates_and_features_at(self, batch_index: int) -> tuple[Tensor, Tensor]:
-        return self.coordinates_at(batch_index), self.features_at(batch_index)
 
     def features_at_coordinates(self, query_coordinates: Tensor) -> Tensor:
         """Features interpolated D-linearly at real coordinates (M, 1+D); see :class:`MinkowskiInterpolation`."""
@@ -187,62 +123,67 @@ class SparseTensor:
 
         return interpolate(self, query_coordinates)
 
-    def slice(self, X: "TensorField") -> "TensorField":
-        """Every point of the field gets the features of the cell it lies in."""
-        from pointseg.minkowski.tensor_field import slice_field
+    def interpolate(self, X: "TensorField") -> "TensorField":
+        """The field's points under features interpolated D-linearly; the way back from :meth:`TensorField.splat`."""
+        return X.with_features(self.features_at_coordinates(X.C))
 
-        return slice_field(self, X, keep_features=False)
+    def slice(self, X: "TensorField | SparseTensor") -> "TensorField":
+        """Every point of the field, or every row ``X`` was made from, gets the features of the cell it lies in."""
+        from pointseg.minkowski.tensor_field import slice_points
 
-    def cat_slice(self, X: "TensorField") -> "TensorField":
-        """As :meth:`slice`, with the field's own features appended."""
-        from pointseg.minkowski.tensor_field import slice_field
+        return slice_points(self, X, keep_features=False)
 
-        return slice_field(self, X, keep_features=True)
+    def cat_slice(self, X: "TensorField | SparseTensor") -> "TensorField":
+        """As :meth:`slice`, with ``X``'s own features appended."""
+        from pointseg.minkowski.tensor_field import slice_points
 
-    def __len__(self) -> int:
-        return len(self._F)
+        return slice_points(self, X, keep_features=True)
 
-    def __repr__(self) -> str:
-        return (
-            f"SparseTensor(features={tuple(self._F.shape)} {self._F.dtype} on {self._F.device}, "
-            f"D={self.D}, tensor_stride={self.tensor_stride})"
-        )
+    def sparse(
+        self, min_coords: Tensor | None = None, max_coords: Tensor | None = None, contract_coords: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :func:`pointseg.minkowski.dense.to_torch_sparse`."""
+        return to_torch_sparse(self, min_coords, max_coords, contract_coords)
 
-    def __neg__(self) -> "SparseTensor":
-        return self.with_features(-self._F)
+    def dense(
+        self,
+        shape: torch.Size | None = None,
+        min_coordinate: Tensor | int | None = None,
+        contract_stride: bool = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :func:`pointseg.minkowski.dense.to_dense`."""
+        return to_dense(self, shape, min_coordinate, contract_stride)
 
-    def __add__(self, other: Operand) -> "SparseTensor":
-        return combine(self, other, torch.add)
-
-    def __sub__(self, other: Operand) -> "SparseTensor":
-        return combine(self, other, torch.sub)
-
-    def __mul__(self, other: Operand) -> "SparseTensor":
-        return combine(self, other, torch.mul)
-
-    def __truediv__(self, other: Operand) -> "SparseTensor":
-        return combine(self, other, torch.div)
-
-    def __iadd__(self, other: Operand) -> "SparseTensor":
-        return self._in_place(other, torch.add)
-
-    def __isub__(self, other: Operand) -> "SparseTensor":
-        return self._in_place(other, torch.sub)
-
-    def __imul__(self, other: Operand) -> "SparseTensor":
-        return self._in_place(other, torch.mul)
-
-    def __itruediv__(self, other: Operand) -> "SparseTensor":
-        return self._in_place(other, torch.div)
-
-    def _in_place(self, other: Operand, operation: Callable[..., Tensor]) -> "SparseTensor":
-        if isinstance(other, SparseTensor) and other.coordinate_map_key != self.coordinate_map_key:
+    def _united(self, other: Any, operation: Callable[..., Tensor]) -> "SparseTensor":
+        if self.shape[1] != other.shape[1]:
             raise InputError(
-                f"in-place arithmetic needs tensors of one coordinate map, but the keys are "
-                f"{self.coordinate_map_key.get_key()} and {other.coordinate_map_key.get_key()}: write a = a + b."
+                f"the tensors have {self.shape[1]} and {other.shape[1]} channels, but the union of different maps "
+                f"needs equally many."
             )
-        self._F = combine(self, other, operation)._F
-        return self
+        key, rows = self.coordinate_manager.union(self.coordinate_map_key, other.coordinate_map_key)
+        missing = self.coordinate_manager.size(key) - len(self)
+        left = torch.cat((self.F, self.F.new_zeros((missing, self.shape[1]))))
+        right = (torch.zeros_like if operation in (torch.add, torch.sub) else torch.ones_like)(left).to(other.dtype)
+        right = right.index_copy(0, rows, other.F)
+        return SparseTensor(operation(left, right), coordinate_map_key=key, coordinate_manager=self.coordinate_manager)
+
+
+def check_features(features: Tensor) -> None:
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        shape = tuple(features.shape) if hasattr(features, "shape") else type(features).__name__
+        raise InputError(f"features are {shape}, but they must be a torch tensor of shape (rows, channels).")
+
+
+def check_map(features: Tensor, coordinates: Tensor) -> None:
+    if len(features) != len(coordinates):
+        raise InputError(
+            f"features have {len(features)} rows, but the coordinate map has {len(coordinates)}: "
+            f"pass one row for each coordinate."
+        )
+    if features.device != coordinates.device:
+        raise InputError(
+            f"features are on {features.device}, but the coordinate map is on {coordinates.device}: move the features."
+        )
 
 
 def check_coordinates(features: Tensor, coordinates: Tensor, manager: CoordinateManager | None) -> None:
@@ -269,34 +210,6 @@ def check_rows(features: Tensor, coordinates: Tensor, manager: CoordinateManager
         )
     if manager is not None and coordinates.shape[1] - 1 != manager.D:
         raise InputError(f"coordinates have {coordinates.shape[1] - 1} axes, but the manager holds {manager.D}.")
-
-
-def combine(a: SparseTensor, b: Operand, operation: Callable[..., Tensor]) -> SparseTensor:
-    """``operation`` between features of rows with equal coordinates.
-
-    Tensors on different maps of one manager give the union of their rows. A row that only one of them has behaves as
-    in MinkowskiEngine: sums and differences count the other as zero; products and quotients keep ``a``'s row, and are
-    zero where only ``b`` has a row.
-    """
-    if not isinstance(b, SparseTensor):
-        return a.with_features(operation(a.F, b))
-    check_same_manager(a, b)
-    if a.coordinate_map_key == b.coordinate_map_key:
-        return a.with_features(operation(a.F, b.F))
-    key, b_rows = a.coordinate_manager.union(a.coordinate_map_key, b.coordinate_map_key)
-    missing = a.coordinate_manager.size(key) - len(a)
-    left = torch.cat((a.F, a.F.new_zeros((missing, a.F.shape[1]))))
-    right = (torch.zeros_like if operation in (torch.add, torch.sub) else torch.ones_like)(left).to(b.F.dtype)
-    right = right.index_copy(0, b_rows, b.F)
-    return SparseTensor(operation(left, right), coordinate_map_key=key, coordinate_manager=a.coordinate_manager)
-
-
-def check_same_manager(a: SparseTensor, b: SparseTensor) -> None:
-    if a.coordinate_manager is not b.coordinate_manager:
-        raise InputError(
-            "the tensors have different coordinate managers, so their rows cannot be matched: make the second one "
-            "with coordinate_manager=first.coordinate_manager."
-        )
 
 
 def given_key(

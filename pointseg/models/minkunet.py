@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from torch import nn
 
-import pointseg.minkowski as ME
 from pointseg.errors import InputError
-from pointseg.minkowski.modules.resnet_block import BasicBlock, Bottleneck
+from pointseg.models.engine import ME, BasicBlock, Bottleneck
 
 
 class MinkUNetBase(nn.Module):

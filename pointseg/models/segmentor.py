@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
-import pointseg.minkowski as ME
+from pointseg.errors import InputError
+from pointseg.models.engine import ME, SUPPORTS_AUTOCAST
 from pointseg.models.minkunet import MODELS, MinkUNetBase
 
 
@@ -37,12 +40,21 @@ class Segmentor(nn.Module):
     def forward(self, inputs: VoxelInputs) -> tuple[Tensor, Tensor]:
         """Decoder features (V, C) and logits (V, K), rows in the order of ``inputs``.
 
+        Follows ``torch.autocast`` on pointseg's own engine; MinkowskiEngine computes in the inputs' dtype all the same.
+
         Raises:
             InputError: two rows of ``inputs.coord`` are equal, so that rows could not correspond.
         """
-        mode = ME.SparseTensorQuantizationMode.NO_QUANTIZATION
-        features = self.net.features(ME.SparseTensor(inputs.features, inputs.coord, quantization_mode=mode))
-        return features.F, self.net.final(features).F
+        device = inputs.features.device.type
+        with nullcontext() if SUPPORTS_AUTOCAST else torch.autocast(device, enabled=False):
+            x = ME.SparseTensor(inputs.features, inputs.coord)
+            if len(x.F) != len(inputs.features):
+                raise InputError(
+                    f"{len(inputs.features) - len(x.F)} of {len(inputs.features)} coordinate rows are duplicates: "
+                    f"merge them first (pointseg.data.voxel), so that every output row has one input row."
+                )
+            features = self.net.features(x)
+            return features.F, self.net.final(features).F
 
 
 def build_segmentor(

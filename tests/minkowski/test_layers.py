@@ -112,7 +112,7 @@ def test_instance_norm_under_cuda_autocast():
 
 
 @pytest.mark.parametrize(
-    "layer", [ME.MinkowskiAvgPooling(2, 2, dimension=2), ME.MinkowskiPoolingTranspose(3, 1, dimension=2)]
+    "layer", [ME.MinkowskiAvgPooling(2, 2, dimension=2), ME.MinkowskiAvgPooling(3, 1, dimension=2)]
 )
 def test_averages_do_not_overflow_in_fp16(layer):
     coordinates = rows((0, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1))

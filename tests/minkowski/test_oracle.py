@@ -99,10 +99,11 @@ def check(
 def convolution(data: dict, options: dict, cls=ME.MinkowskiConvolution) -> nn.Module:
     dimension = data["in_coords"].shape[1] - 1
     kernel = data["param_kernel"]
-    generator = ME.KernelGenerator(dimension=dimension, **options)
-    return cls(
-        kernel.shape[-2], kernel.shape[-1], bias="param_bias" in data, kernel_generator=generator, dimension=dimension
-    )
+    shape = {name: value for name, value in options.items() if name != "expand_coordinates"}
+    growth = {name: value for name, value in options.items() if name == "expand_coordinates"}
+    generator = ME.KernelGenerator(dimension=dimension, **shape)
+    bias = "param_bias" in data
+    return cls(*kernel.shape[-2:], bias=bias, kernel_generator=generator, dimension=dimension, **growth)
 
 
 @DTYPES

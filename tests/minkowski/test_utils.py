@@ -130,3 +130,52 @@ def test_dropout_and_linear(cloud):
     assert torch.equal(dropout.eval()(x).F, x.F)
     linear = ME.MinkowskiLinear(400, 3)
     assert torch.equal(linear(x).F, linear.linear(x.F))
+
+
+def test_hashes_tell_rows_apart():
+    rows = np.array([[0, 1, -2], [3, 4, 5], [0, 1, -2], [-7, 0, 0]])
+    for hashed in (ME.utils.fnv_hash_vec(rows), ME.utils.ravel_hash_vec(rows)):
+        assert hashed.dtype == np.uint64
+        assert hashed[0] == hashed[2]
+        assert len(set(hashed.tolist())) == 3
+    # The definitions, with Python's integers.
+    hashed = 14695981039346656037
+    for column in (0, 1, 2**64 - 2):
+        hashed = (hashed * 1099511628211) % 2**64 ^ column
+    assert ME.utils.fnv_hash_vec(rows)[0] == hashed
+    assert ME.utils.ravel_hash_vec(rows)[1] == ((3 + 7) * 5 + 4) * 8 + 7
+
+
+def test_quantize_and_labels_by_hand():
+    from pointseg.minkowski.utils.quantization import quantize, quantize_label
+
+    rows = np.array([[2, 0], [-1, 0], [2, 0], [2, 1]], dtype=np.int32)
+    index, inverse = quantize(rows)
+    assert (index.tolist(), inverse.tolist()) == ([0, 1, 3], [0, 1, 0, 2])
+    assert isinstance(index, np.ndarray)
+    index, labels = quantize_label(torch.tensor(rows), torch.tensor([5, 6, 7, 8]), -1)
+    assert (index.tolist(), labels.tolist()) == ([0, 1, 3], [-1, 6, 8])
+
+
+def test_summary_counts_parameters(cloud, capsys):
+    rows = cloud(30)
+    net = nn.Sequential(
+        ME.MinkowskiConvolution(2, 4, kernel_size=3, bias=True, dimension=3),
+        ME.MinkowskiBatchNorm(4),
+        ME.MinkowskiToFeature(),
+        nn.Linear(4, 3),
+    )
+    net[3].requires_grad_(False)
+    x = ME.SparseTensor(torch.randn(len(rows), 2), rows)
+    assert ME.utils.summary(net, x) == (27 * 8 + 4 + 8 + 15, 27 * 8 + 4 + 8)
+    written = capsys.readouterr().out
+    assert [line.split()[0] for line in written.splitlines()] == ["layer", "0", "1.bn", "2", "3", "parameters:"]
+    assert f"[{len(rows)}, 4]" in written
+    assert not net[0]._forward_hooks
+
+
+def test_diagnostics_name_the_versions(capsys):
+    ME.print_diagnostics()
+    assert torch.__version__ in capsys.readouterr().out
+    assert ME.is_cuda_available() == torch.cuda.is_available()
+    assert ME.cuda_version() == ME.cudart_version()

@@ -1,5 +1,5 @@
 """Building blocks under MinkowskiEngine's names."""
 
-from pointseg.minkowski.modules import resnet_block
+from pointseg.minkowski.modules import resnet_block, senet_block
 
-__all__ = ["resnet_block"]
+__all__ = ["resnet_block", "senet_block"]

@@ -43,9 +43,12 @@ class BasicBlock(nn.Module):
         self.relu = MinkowskiReLU(inplace=True)
         self.downsample = downsample
 
+    def body(self, x: SparseTensor) -> SparseTensor:
+        """What is added to the shortcut."""
+        return self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+
     def forward(self, x: SparseTensor) -> SparseTensor:
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.norm2(self.conv2(out))
+        out = self.body(x)
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
@@ -80,9 +83,13 @@ class Bottleneck(nn.Module):
         self.relu = MinkowskiReLU(inplace=True)
         self.downsample = downsample
 
-    def forward(self, x: SparseTensor) -> SparseTensor:
+    def body(self, x: SparseTensor) -> SparseTensor:
+        """What is added to the shortcut."""
         out = self.relu(self.norm1(self.conv1(x)))
         out = self.relu(self.norm2(self.conv2(out)))
-        out = self.norm3(self.conv3(out))
+        return self.norm3(self.conv3(out))
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        out = self.body(x)
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)

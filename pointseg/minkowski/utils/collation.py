@@ -28,7 +28,8 @@ def batched_coordinates(
         (sum of N_b, 1+D).
 
     Raises:
-        InputError: nothing given, shapes differ, a value is not finite or too large, or another dtype.
+        InputError: nothing given, shapes differ, some clouds but not all are empty, a value is not finite or too large,
+            or another dtype.
     """
     if dtype not in (torch.int32, torch.float32):
         raise InputError(f"dtype is {dtype}, but coordinates are torch.int32 or torch.float32.")
@@ -37,6 +38,12 @@ def batched_coordinates(
     clouds = [torch.as_tensor(cloud) for cloud in coords]
     if any(cloud.ndim != 2 or cloud.shape[1] != clouds[0].shape[1] for cloud in clouds):
         raise InputError(f"coords have shapes {[tuple(cloud.shape) for cloud in clouds]}, but all must be (N, D).")
+    empty = [number for number, cloud in enumerate(clouds) if len(cloud) == 0]
+    if 0 < len(empty) < len(clouds):
+        raise InputError(
+            f"clouds {empty} of {len(clouds)} have no points, so those batch entries would be missing from every "
+            f"result: leave the clouds out."
+        )
     parts = []
     for number, cloud in enumerate(clouds):
         rows = to_int32(cloud) if dtype == torch.int32 else cloud.to(dtype)

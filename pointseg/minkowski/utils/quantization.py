@@ -1,4 +1,4 @@
-"""Clouds quantised to voxels, with labels."""
+"""Clouds quantised to voxels, with labels; hashes of their rows."""
 
 from typing import Any
 
@@ -44,7 +44,6 @@ def sparse_quantize(
     Raises:
         InputError: shapes do not fit, or a coordinate is not finite or too large.
     """
-    as_array = isinstance(coordinates, np.ndarray)
     points = torch.as_tensor(coordinates).to(device)
     if points.ndim != 2:
         raise InputError(f"coordinates have shape {tuple(points.shape)}, but must be (N, D).")
@@ -52,8 +51,7 @@ def sparse_quantize(
         if rows is not None and len(rows) != len(points):
             raise InputError(f"there are {len(points)} coordinates and {len(rows)} {name}: pass equally many.")
     voxels = to_int32(_divided(points, quantization_size))
-    batched = torch.nn.functional.pad(voxels, (1, 0))
-    index, inverse = unique_first(Packing.fit(Bounds.of(batched)).keys(batched))
+    index, inverse = _unique_rows(voxels)
     results: list[Tensor] = []
     if not return_maps_only:
         results.append(voxels[index])
@@ -65,8 +63,29 @@ def sparse_quantize(
         results.append(index)
     if return_inverse:
         results.append(inverse)
-    returned: list[Any] = [value.cpu().numpy() for value in results] if as_array else list(results)
+    returned = [_like(coordinates, value) for value in results]
     return returned[0] if len(returned) == 1 else tuple(returned)
+
+
+def quantize(coords: Any) -> tuple[Any, Any]:
+    """``(unique_map (V,), inverse_map (N,))`` of int rows (N, D): first occurrences and each row's place among them."""
+    index, inverse = _unique_rows(torch.as_tensor(coords))
+    return _like(coords, index), _like(coords, inverse)
+
+
+def quantize_label(coords: Any, labels: Any, ignore_label: int) -> tuple[Any, Any]:
+    """``(unique_map (V,), labels (V,))`` of int rows (N, D); see :func:`agreed_labels`."""
+    index, inverse = _unique_rows(torch.as_tensor(coords))
+    return _like(coords, index), _like(coords, agreed_labels(torch.as_tensor(labels), index, inverse, ignore_label))
+
+
+def _unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    batched = torch.nn.functional.pad(to_int32(rows), (1, 0))
+    return unique_first(Packing.fit(Bounds.of(batched)).keys(batched))
+
+
+def _like(given: Any, value: Tensor) -> Any:
+    return value.cpu().numpy() if isinstance(given, np.ndarray) else value
 
 
 def agreed_labels(labels: Tensor, index: Tensor, inverse: Tensor, ignore_label: int) -> Tensor:
@@ -90,3 +109,24 @@ def _divided(points: Tensor, size: Any) -> Tensor:
     if (sizes <= 0).any() or sizes.numel() not in (1, points.shape[1]):
         raise InputError(f"quantization_size is {size}, but must be one positive number or {points.shape[1]} of them.")
     return points / sizes.to(points.device)
+
+
+def fnv_hash_vec(arr: np.ndarray) -> np.ndarray:
+    """(N,) uint64 FNV-1 hash of each row of (N, D) ints: multiply by the prime, then xor the next column."""
+    columns = arr.astype(np.int64).astype(np.uint64)
+    hashed = np.full(len(arr), 14695981039346656037, dtype=np.uint64)
+    for column in columns.T:
+        hashed = (hashed * np.uint64(1099511628211)) ^ column
+    return hashed
+
+
+def ravel_hash_vec(arr: np.ndarray) -> np.ndarray:
+    """(N,) uint64, the place of each row of (N, D) ints in their bounding box, last axis fastest; unique to it."""
+    if len(arr) == 0:
+        return np.zeros(0, dtype=np.uint64)
+    columns = (arr - arr.min(axis=0)).astype(np.uint64)
+    extent = columns.max(axis=0) + np.uint64(1)
+    keys = np.zeros(len(arr), dtype=np.uint64)
+    for axis in range(arr.shape[1]):
+        keys = keys * extent[axis] + columns[:, axis]
+    return keys

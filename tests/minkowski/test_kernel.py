@@ -1,0 +1,65 @@
+"""Kernel shapes and their description."""
+
+import torch
+
+import pointseg.minkowski as ME
+
+CUBE, CROSS = ME.RegionType.HYPER_CUBE, ME.RegionType.HYPER_CROSS
+
+
+def test_a_hybrid_kernel_is_a_box_with_arms():
+    kernel = ME.KernelGenerator((3, 3, 5), dilation=2, axis_types=[CUBE, CUBE, CROSS], dimension=3)
+    box = [(a, b, 0) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    arms = [(0, 0, c) for c in (-2, -1, 1, 2)]
+    assert sorted(kernel.unit_offsets) == sorted(box + arms)
+    # The centre first, then axis by axis, as MinkowskiEngine lists them.
+    assert kernel.unit_offsets[:4] == ((0, 0, 0), (-1, 0, 0), (1, 0, 0), (0, -1, 0))
+    assert kernel.unit_offsets[-4:] == tuple(arms)
+    assert kernel.region_type is ME.RegionType.HYBRID
+    assert kernel.kernel_volume == 13
+    kind, offsets, volume = kernel.get_kernel([2, 2, 2], False)
+    assert (kind, volume) == (ME.RegionType.CUSTOM, 13)
+    assert offsets.tolist() == [[4 * o for o in offset] for offset in kernel.unit_offsets]
+
+
+def test_a_hybrid_of_boxes_is_the_box(cloud):
+    rows = cloud(60)
+    x = ME.SparseTensor(torch.randn(len(rows), 2, dtype=torch.float64), rows)
+    cube = ME.MinkowskiConvolution(2, 2, kernel_size=3, dimension=3).double()
+    generator = ME.KernelGenerator(3, axis_types=[CUBE] * 3, dimension=3)
+    hybrid = ME.MinkowskiConvolution(2, 2, kernel_generator=generator, dimension=3).double()
+    place = [cube.kernel_generator.unit_offsets.index(offset) for offset in generator.unit_offsets]
+    hybrid.kernel.data = cube.kernel.data[place]
+    torch.testing.assert_close(hybrid(x).F, cube(x).F)
+
+
+def test_volumes():
+    assert ME.get_kernel_volume(CUBE, [3, 2, 1], None, None, 3) == 6
+    assert ME.get_kernel_volume(CROSS, 5, None, None, 3) == 13
+    assert ME.get_kernel_volume(ME.RegionType.CUSTOM, -1, torch.eye(3, dtype=torch.int32), None, 3) == 3
+
+
+def test_the_layer_decides_whether_coordinates_expand(cloud):
+    rows = cloud(20)
+    x = ME.SparseTensor(torch.randn(len(rows), 2), rows)
+    generator = ME.KernelGenerator(3, expand_coordinates=True, dimension=3)
+    assert len(ME.MinkowskiConvolution(2, 2, kernel_generator=generator, dimension=3)(x)) == len(x)
+    generator = ME.KernelGenerator(3, dimension=3)
+    layer = ME.MinkowskiConvolution(2, 2, kernel_generator=generator, expand_coordinates=True, dimension=3)
+    assert len(layer(x)) > len(x)
+    assert not generator.expand_coordinates
+
+
+def test_strides_of_one_are_reported_as_minkowski_engine_does():
+    assert ME.KernelGenerator(3, 1, dimension=2).requires_strided_coordinates
+    assert not ME.KernelGenerator(3, (1, 2), dimension=2).requires_strided_coordinates
+
+
+def test_expanding_with_a_stride_keeps_what_lies_on_the_coarser_grid():
+    x = ME.SparseTensor(torch.tensor([[1.0], [2.0]]), torch.tensor([[0, 0], [0, 5]], dtype=torch.int32))
+    for size, expected in ((3, {0: 10, 4: 200, 6: 2}), (2, {0: 1, 6: 0})):
+        layer = ME.MinkowskiConvolution(1, 1, size, 2, expand_coordinates=True, dimension=1)
+        layer.kernel.data = torch.tensor([1.0, 10, 100])[:size].reshape(-1, 1, 1)
+        y = layer(x)
+        assert dict(zip(y.C[:, 1].tolist(), y.F[:, 0].tolist(), strict=True)) == expected
+        assert y.tensor_stride == [2]
