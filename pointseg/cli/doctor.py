@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in REQUIRED if _version(name) is None]
     lines += [(name, _version(name) or "MISSING") for name in REQUIRED]
     lines += [] if "torch" in missing else _devices()
-    lines.append(("engine", "pointseg.minkowski, plain torch path (CPU and GPU)"))
+    lines += [] if "torch" in missing else [("engine", _engine())]
     for name, (purpose, install) in OPTIONAL.items():
         lines.append((name, _version(name) or f"not installed, optional; {purpose}: {install}"))
     for name, text in lines:
@@ -54,6 +54,18 @@ def _devices() -> list[tuple[str, str]]:
         build = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is a CPU build"
         lines.append(("cuda", f"none ({build})"))
     return [*lines, ("device chosen", str(pick_device()))]
+
+
+def _engine() -> str:
+    import torch
+
+    from pointseg.minkowski import triton
+    from pointseg.models.engine import DEFAULT, ENGINES, ME
+
+    if ME.__name__ != ENGINES[DEFAULT]:
+        return f"{ME.__name__}, the real one"
+    kernels = torch.cuda.is_available() and triton.available()
+    return f"{ME.__name__}, {'Triton kernels on the GPU' if kernels else 'plain torch'}"
 
 
 def _version(name: str) -> str | None:

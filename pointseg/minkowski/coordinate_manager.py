@@ -13,10 +13,8 @@ from pointseg.errors import InputError
 from pointseg.minkowski import manager
 from pointseg.minkowski.enums import CoordinateMapType, GPUMemoryAllocatorType, MinkowskiAlgorithm, RegionType
 from pointseg.minkowski.interpolation_map import corners
-from pointseg.minkowski.kernel import KernelGenerator, Offset, int_tuple
-from pointseg.minkowski.kernel_map import CoordinateMap
+from pointseg.minkowski.kernel import KernelGenerator, int_tuple
 from pointseg.minkowski.manager import CoordinateMapKey
-from pointseg.minkowski.packing import floor_to
 
 KeyOrStride = CoordinateMapKey | Sequence[int] | Tensor | int
 
@@ -92,17 +90,6 @@ class CoordinateManager(manager.CoordinateManager):
                 f"{coordinate_map_key.string_id!r}: leave it out."
             )
         return super().stride(coordinate_map_key, stride)
-
-    def expand(self, key: CoordinateMapKey, offsets: tuple[Offset, ...], stride: Any) -> CoordinateMapKey:
-        """A new map holding every ``row + offset`` that lies on the grid of ``stride``, in lexicographic order."""
-        steps = int_tuple(stride, self.D, "tensor_stride")
-        if all(own % step == 0 for own, step in zip(key.tensor_stride, steps, strict=True)):
-            return super().expand(key, offsets, steps)
-        reached = self._maps.pop(super().expand(key, offsets, key.tensor_stride))
-        rows = reached.coordinates[(floor_to(reached.coordinates, steps) == reached.coordinates).all(dim=1)]
-        new = self._new_key(steps, key.string_id)
-        self._maps[new] = CoordinateMap(rows, reached.bounds)
-        return new
 
     def origin(self, key: CoordinateMapKey | None = None) -> CoordinateMapKey:
         """The map of one row (b, 0, .., 0) for each batch entry of ``key``, by default of the first map.
@@ -201,7 +188,7 @@ class CoordinateManager(manager.CoordinateManager):
             pairs = {0: self.stride_map(fine, coarse)}
         else:
             found = self.kernel_map_of(fine, coarse, kernel)
-            pairs = dict(enumerate(found.listed(self.get_coordinates(fine).device)))
+            pairs = dict(enumerate(found.pairs))
         return {k: torch.stack((b, a) if is_transpose else (a, b)).long() for k, (a, b) in pairs.items() if len(a)}
 
     get_kernel_map = kernel_map

@@ -30,7 +30,8 @@ class KernelGenerator:
     """Size, stride, dilation and shape of a kernel.
 
     Offsets are listed as MinkowskiEngine does, so that published weights load unchanged: the first axis runs fastest;
-    odd sizes are centred, even sizes start at zero; a cross lists the centre, then +1, -1, +2, -2.. along each axis.
+    odd sizes are centred, even sizes start at zero; a cross lists the centre, then +1, +2.., -2, -1 along each axis (as
+    MinkowskiEngine's repository does since the 0.5.4 release, whose crosses use the offsets of a cube).
 
     Args:
         kernel_size: one int or D ints.
@@ -172,9 +173,8 @@ def cross_offsets(size: tuple[int, ...]) -> tuple[Offset, ...]:
         raise InputError(f"kernel_size is {size}, but a cross (RegionType.HYPER_CROSS) needs odd sizes.")
     points: list[Offset] = [(0,) * len(size)]
     for axis, k in enumerate(size):
-        for distance in range(1, k // 2 + 1):
-            for signed in (distance, -distance):
-                points.append(tuple(signed if a == axis else 0 for a in range(len(size))))
+        for step in (*range(1, k // 2 + 1), *range(-(k // 2), 0)):
+            points.append(tuple(step if a == axis else 0 for a in range(len(size))))
     return tuple(points)
 
 

@@ -1,5 +1,6 @@
 """The coordinate manager: every coordinate map of one network pass, and the kernel maps between them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from pointseg.errors import InputError
 from pointseg.minkowski.kernel import KernelGenerator, int_tuple
-from pointseg.minkowski.kernel_map import CoordinateMap, KernelMap, search, tiled
+from pointseg.minkowski.kernel_map import KernelMap
+from pointseg.minkowski.neighbours import CoordinateMap, search, tiled
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first, unique_sorted
 
 _UNSET = -1
@@ -137,11 +139,11 @@ class CoordinateManager:
             bounds = fine.bounds.floored(coarse_stride).check_int32()
             floored = floor_to(fine.coordinates, coarse_stride)
             first, self._parents[key, coarse] = unique_sorted(Packing.fit(bounds).keys(floored))
-            self._maps[coarse] = CoordinateMap(floored[first], bounds)
+            self._maps[coarse] = CoordinateMap(floored[first], bounds, ascending=True)
         return coarse
 
     def expand(self, key: CoordinateMapKey, offsets: tuple[tuple[int, ...], ...], stride: Any) -> CoordinateMapKey:
-        """A new map holding every ``row + offset`` floored to ``stride``, in lexicographic order."""
+        """A new map holding every ``row + offset`` that lies on the grid of ``stride``, in lexicographic order."""
         source, steps = self.map(key), int_tuple(stride, self.D, "tensor_stride")
         reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(self.D))
         packing = Packing.fit(source.bounds.padded(reach).check_int32())
@@ -152,11 +154,9 @@ class CoordinateManager:
             reached = torch.unique(torch.cat((reached, keys + packing.delta(offset))))
         coordinates = packing.coordinates(reached)
         if any(own % step for own, step in zip(key.tensor_stride, steps, strict=True)):
-            floored = floor_to(coordinates, steps)
-            first, _ = unique_sorted(Packing.fit(Bounds.of(floored).check_int32()).keys(floored))
-            coordinates = floored[first]
+            coordinates = coordinates[(floor_to(coordinates, steps) == coordinates).all(dim=1)]
         new = self._new_key(steps, key.string_id)
-        self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates))
+        self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates), ascending=True)
         return new
 
     def add_rows(self, key: CoordinateMapKey, rows: Tensor) -> CoordinateMapKey:
@@ -222,7 +222,8 @@ class CoordinateManager:
             if parent is not None and matches and kernel.tiles():
                 self._kernel_maps[name] = tiled(fine, coarse, parent, offsets)
             else:
-                self._kernel_maps[name] = search(fine, coarse, offsets)
+                both = zip(inputs.tensor_stride, outputs.tensor_stride, strict=True)
+                self._kernel_maps[name] = search(fine, coarse, offsets, tuple(max(math.gcd(*pair), 1) for pair in both))
         return self._kernel_maps[name]
 
     def batch_entries(self, key: CoordinateMapKey) -> tuple[Tensor, list[Tensor]]:

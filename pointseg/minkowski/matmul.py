@@ -1,51 +1,82 @@
-"""Dense products of the convolution loop, by the faster of the two libraries inside torch.
+"""Dense fp32 products by the faster of the two libraries inside torch, and shapes that repeat.
 
-On CPUs that are not Intel's, ``torch.mm`` in fp32 runs MKL at half of what the processor can do; oneDNN, which torch
-uses for convolutions, reaches twice the speed with the same fp32 accuracy (measured on an AMD with AVX-512: 100
-against 220 GFLOP/s on one thread, 190 against 420 on two). A row-major matrix is an image of one line whose channels
-lie last in memory, so a 1x1 convolution multiplies it without a copy. ``torch.set_float32_matmul_precision`` would
-switch libraries too, but for the whole process, and lowers accuracy on processors with AMX.
+On CPUs that are not Intel's, ``torch.mm`` in fp32 runs MKL at half of what the processor can do; oneDNN reaches twice
+the speed with the same accuracy. torch sends fp32 products to oneDNN where its reduced precision is allowed. On a
+processor with AMX that really rounds to bf16, so it is asked for only where a trial shows that nothing is rounded.
+
+oneDNN compiles a kernel for every new shape, about a millisecond each. The number of pairs changes with every cloud, so
+products run on row counts rounded up to few sizes.
 """
+
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.grad import conv2d_weight
 
-# Below this many input elements, calling a convolution costs more than it saves.
-SMALLEST = 2**16
-NARROWEST = 16
-# A 1x1 kernel is the same under any dilation, but only for dilated or multi-threaded ones does torch call oneDNN.
-DILATION = 2
+COARSE, FINE = 256, 64
 
 
-def product_into(rows: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """``rows @ weight``: (M, C_in) by (C_in, C_out); in ``out`` (M, C_out) or in a new tensor."""
-    if not _prefers_convolution(rows, weight):
-        return torch.mm(rows, weight, out=out)
-    product = functional.conv2d(_as_image(rows), weight.T[:, :, None, None], dilation=DILATION)
-    return product.permute(0, 2, 3, 1).reshape(out.shape)
+def rounded(rows: int, device: torch.device) -> int:
+    """The rows a product of ``rows`` rows really runs on."""
+    if device.type != "cpu":
+        return rows
+    step = FINE if rows <= COARSE else COARSE
+    return -(-rows // step) * step
 
 
-def transposed_product(left: Tensor, right: Tensor) -> Tensor:
-    """``left.T @ right``: (M, C_in) and (M, C_out) give (C_in, C_out), the weight gradient of a product."""
-    if not _prefers_convolution(left, right):
-        return left.T @ right
-    shape = (right.shape[1], left.shape[1], 1, 1)
-    return conv2d_weight(_as_image(left), shape, _as_image(right), dilation=DILATION)[:, :, 0, 0].T
+def fast_products(like: Tensor) -> AbstractContextManager[None]:
+    """Inside, ``torch.mm`` of tensors of this dtype and device is as fast as it gets at full accuracy."""
+    if like.device.type == "cpu" and like.dtype == torch.float32 and _onednn_is_exact():
+        return _onednn()
+    return nullcontext()
 
 
-def _as_image(rows: Tensor) -> Tensor:
-    return rows.view(1, 1, *rows.shape).permute(0, 3, 1, 2)
+class _Users:
+    """Who runs on oneDNN now: the setting is the whole process's, and threads enter and leave in any order."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
+        self.before = ""
 
 
-def _prefers_convolution(rows: Tensor, other: Tensor) -> bool:
-    return (
-        rows.dtype == torch.float32
-        and rows.device.type == "cpu"
-        and rows.numel() >= SMALLEST
-        and min(rows.shape[1], other.shape[1]) >= NARROWEST
-        and rows.is_contiguous()
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.backends.mkldnn.enabled)
-    )
+_USERS = _Users()
+
+
+@contextmanager
+def _onednn() -> Iterator[None]:
+    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    with _USERS.lock:
+        if _USERS.count == 0:
+            _USERS.before = settings.fp32_precision
+            settings.fp32_precision = "bf16"
+        _USERS.count += 1
+    try:
+        yield
+    finally:
+        with _USERS.lock:
+            _USERS.count -= 1
+            if _USERS.count == 0:
+                settings.fp32_precision = _USERS.before
+
+
+@cache
+def _onednn_is_exact() -> bool:
+    """Whether oneDNN, told that it may round fp32 products to bf16, does not."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+        return False
+    generator = torch.Generator().manual_seed(0)
+    for rows in (FINE, 4 * COARSE):
+        left, right = (torch.rand(rows, 128, generator=generator) + 0.5 for _ in range(2))
+        with _onednn():
+            products = torch.mm(left, right[:128].T), torch.mm(left.T, right)
+        exact = left.double() @ right[:128].double().T, left.double().T @ right.double()
+        # Rounding to bf16 costs 1e-3.
+        if any(float((a - b).abs().max() / b.max()) > 1e-5 for a, b in zip(products, exact, strict=True)):
+            return False
+    return True

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from pointseg.errors import InputError
 from pointseg.minkowski.common import MinkowskiModuleBase
-from pointseg.minkowski.convolve import sum_dtype
 from pointseg.minkowski.global_pooling import entry_rows
 from pointseg.minkowski.nonlinearity import Rows
+from pointseg.minkowski.products import sum_dtype
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 

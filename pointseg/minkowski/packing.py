@@ -67,40 +67,54 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Packing:
-    """Mixed-radix code over a box; the batch column counts most."""
+    """Mixed-radix code over a box; the batch column counts most.
+
+    Attributes:
+        low: smallest coordinates.
+        steps: cell size of each column; coordinates and offsets are ``low`` plus multiples of it.
+        extent: cells of each column.
+        weight: what one cell adds to the key.
+    """
 
     low: tuple[int, ...]
+    steps: tuple[int, ...]
     extent: tuple[int, ...]
     weight: tuple[int, ...]
 
     @staticmethod
-    def fit(bounds: Bounds) -> "Packing":
-        """Raises InputError when the box has more cells than an int64 key can name."""
-        extent = tuple(max(b - a + 1, 1) for a, b in zip(bounds.low, bounds.high, strict=True))
+    def fit(bounds: Bounds, stride: tuple[int, ...] | None = None) -> "Packing":
+        """The code of the box's rows at that stride (D values, by default 1).
+
+        Raises:
+            InputError: the box has more cells than an int64 key can name.
+        """
+        steps = (1, *stride) if stride else (1,) * len(bounds.low)
+        extent = tuple(max((b - a) // s + 1, 1) for a, b, s in zip(bounds.low, bounds.high, steps, strict=True))
         if math.prod(extent) > KEY_LIMIT:
             raise InputError(
                 f"coordinates span {' x '.join(map(str, extent))} cells (batch, then axes), {math.prod(extent):.3g} in "
                 f"all, but at most {KEY_LIMIT} (2^63 - 1) can be told apart: use larger voxels or remove outliers."
             )
         weight = tuple(math.prod(extent[i + 1 :]) for i in range(len(extent)))
-        return Packing(bounds.low, extent, weight)
+        return Packing(bounds.low, steps, extent, weight)
 
     def keys(self, coordinates: Tensor) -> Tensor:
         """int64 keys (V,) of int coordinates (V, 1+D) inside the box."""
         total = torch.zeros(len(coordinates), dtype=torch.int64, device=coordinates.device)
-        for column, (low, weight) in enumerate(zip(self.low, self.weight, strict=True)):
-            total += (coordinates[:, column].to(torch.int64) - low) * weight
+        for column, (low, step, weight) in enumerate(zip(self.low, self.steps, self.weight, strict=True)):
+            inside = coordinates[:, column].to(torch.int64) - low
+            total.add_(inside if step == 1 else inside.div_(step, rounding_mode="floor"), alpha=weight)
         return total
 
     def delta(self, offset: tuple[int, ...]) -> int:
         """What adding ``offset`` (D values) to a coordinate adds to its key."""
-        return sum(o * w for o, w in zip(offset, self.weight[1:], strict=True))
+        return sum(o // s * w for o, s, w in zip(offset, self.steps[1:], self.weight[1:], strict=True))
 
     def coordinates(self, keys: Tensor) -> Tensor:
         """int32 coordinates (V, 1+D) of keys; the inverse of :meth:`keys`."""
         columns = [
-            keys.div(weight, rounding_mode="floor").remainder(extent) + low
-            for low, extent, weight in zip(self.low, self.extent, self.weight, strict=True)
+            keys.div(weight, rounding_mode="floor").remainder(extent) * step + low
+            for low, step, extent, weight in zip(self.low, self.steps, self.extent, self.weight, strict=True)
         ]
         return torch.stack(columns, dim=1).to(torch.int32)
 

@@ -7,12 +7,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pointseg.errors import InputError
-from pointseg.minkowski.convolve import channelwise_convolve, sum_dtype
+from pointseg.minkowski.convolve import channelwise_convolve
 from pointseg.minkowski.enums import PoolingMode, RegionType
 from pointseg.minkowski.kernel import KernelGenerator
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer, kernel_map
 from pointseg.minkowski.manager import CoordinateMapKey
+from pointseg.minkowski.products import sum_dtype
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
@@ -154,7 +155,7 @@ def pooled(
 def _mean(features: Tensor, kernel_map: KernelMap) -> Tensor:
     """Mean of the inputs of each output row. Only the quotient is rounded: a half-precision sum could overflow."""
     dtype = sum_dtype(features.dtype)
-    present = kernel_map.counts(features.device).clamp(min=1).to(dtype)
+    present = kernel_map.inputs_per_output().clamp(min=1).to(dtype)
     return (channelwise_convolve(features.to(dtype), None, kernel_map) / present[:, None]).to(features.dtype)
 
 
@@ -164,22 +165,22 @@ class _MaxPool(torch.autograd.Function):
         shape = (kernel_map.n_out, features.shape[1])
         best = features.new_full(shape, -torch.inf)
         winner = torch.full(shape, -1, dtype=torch.int32, device=features.device)
-        for k, (in_rows, out_rows) in enumerate(kernel_map.listed(features.device)):
+        for k, (in_rows, out_rows) in enumerate(kernel_map.pairs):
             value, current = features[in_rows], best[out_rows]
             # The first input of a window always wins, so that -inf and NaN features keep a gradient too.
             better = (value > current) | (winner[out_rows] < 0)
             best[out_rows] = torch.where(better, value, current)
             winner[out_rows] = torch.where(better, k, winner[out_rows])
-        ctx.save_for_backward(winner, *kernel_map.lists())
-        ctx.sizes = kernel_map.n_in, kernel_map.n_out
+        ctx.save_for_backward(winner, *kernel_map.tensors())
+        ctx.layout = kernel_map.layout
         return best.masked_fill(winner < 0, 0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         winner, *lists = ctx.saved_tensors
-        kernel_map = KernelMap.of_lists(ctx.sizes, lists)
+        kernel_map = KernelMap.of_tensors(ctx.layout, lists)
         total = grad.new_zeros((kernel_map.n_in, grad.shape[1]))
-        for k, (in_rows, out_rows) in enumerate(kernel_map.listed(grad.device)):
+        for k, (in_rows, out_rows) in enumerate(kernel_map.pairs):
             total.index_add_(0, in_rows, grad[out_rows].masked_fill(winner[out_rows] != k, 0))
         return total, None

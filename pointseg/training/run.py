@@ -23,6 +23,7 @@ from pointseg.data.dataset import feature_channels
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
+from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, step_checkpoints
 from pointseg.training.config import TrainConfig, load_recipe, to_dict
@@ -214,6 +215,7 @@ def _environment() -> dict[str, object]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {"pointseg": __version__} | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "engine": ME.__name__,
         "cuda": torch.version.cuda,
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 PLANES = (32, 64, 128, 256, 256, 128, 96, 96)
 STEM, CLASSES, CHANNELS = 32, 20, 3
+LEVELS = 1 + len(PLANES) // 2
 
 
 class MinkowskiUNet(nn.Module):
@@ -102,7 +103,7 @@ class SpconvUNet(nn.Module):
             width = planes
         self.final = nn.Linear(width, CLASSES)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any) -> Any:
         out = self.stem(x)
         kept = [out]
         for level in self.down:
@@ -110,7 +111,7 @@ class SpconvUNet(nn.Module):
         out = kept.pop()
         for up, blocks in zip(self.up, self.blocks, strict=True):
             out = blocks(self.cat(up(out), kept.pop()))
-        return self.final(out.features)
+        return out.replace_feature(self.final(out.features))
 
 
 class _SpconvBlock(nn.Module):

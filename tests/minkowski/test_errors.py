@@ -5,6 +5,7 @@ import torch
 
 import pointseg.minkowski as ME
 from pointseg.errors import InputError
+from pointseg.minkowski.convolve import convolve
 
 ROWS = torch.tensor([[0, 0, 0], [0, 1, 0], [2, 0, 0]], dtype=torch.int32)
 ONES = torch.ones(3, 2)
@@ -16,6 +17,11 @@ def x(features=ONES, **arguments):
 
 def conv(*arguments, **options):
     return ME.MinkowskiConvolution(*arguments, dimension=2, **options)
+
+
+def convolved(features, kernel):
+    given, layer = x(), conv(2, 2, 3)
+    return convolve(features, kernel, layer.kernel_map(given, given.coordinate_map_key))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,16 @@ def conv(*arguments, **options):
         (lambda: x(ONES.to("meta")), "features are on meta and coordinates on cpu"),
         (lambda: x().with_features(ONES.to("meta")), "features are on meta, but the coordinate map is on cpu"),
         (lambda: conv(2, 2, 3).double()(x()), "features are torch.float32 and the kernel is torch.float64"),
+        (lambda: conv(2, 2, 3).to("meta")(x()), "features are on cpu and the kernel on meta: move one of them"),
+        (lambda: convolved(torch.ones(3, 2), torch.ones(8, 2, 2)), r"kernel has shape \(8, 2, 2\), but .* 9 offsets"),
+        (lambda: convolved(torch.ones(3, 2), torch.ones(9, 2)), r"kernel has shape \(9, 2\), but .* 9 offsets"),
+        (lambda: convolved(torch.ones(4, 2), torch.ones(9, 2, 2)), r"shape \(4, 2\), but .* takes \(3, 2\): rows"),
+        (lambda: convolved(torch.ones(3, 1), torch.ones(9, 2, 2)), r"shape \(3, 1\), but .* takes \(3, 2\): rows"),
+        (lambda: ME.SparseTensor(ONES, ROWS - 1), "smallest batch index is -1, but column 0 must hold"),
+        (
+            lambda: conv(1, 1, 3, expand_coordinates=True)(ME.SparseTensor(ONES[:1, :1], torch.tensor([[0, 2**31 - 1, 0]], dtype=torch.int32))),
+            "would make coordinates from",
+        ),
         (lambda: conv(3, 2, 3)(x()), "the input has 2 channels, but this layer takes 3"),
         (lambda: ME.MinkowskiChannelwiseConvolution(3, 3, dimension=2)(x()), "2 channels, but this layer takes 3"),
         (lambda: ME.MinkowskiInstanceNorm(1)(x()), "the input has 2 channels, but this layer takes 1"),

@@ -1,8 +1,10 @@
 """Kernel shapes and their description."""
 
+import pytest
 import torch
 
 import pointseg.minkowski as ME
+from pointseg.errors import InputError
 
 CUBE, CROSS = ME.RegionType.HYPER_CUBE, ME.RegionType.HYPER_CROSS
 
@@ -31,6 +33,19 @@ def test_a_hybrid_of_boxes_is_the_box(cloud):
     place = [cube.kernel_generator.unit_offsets.index(offset) for offset in generator.unit_offsets]
     hybrid.kernel.data = cube.kernel.data[place]
     torch.testing.assert_close(hybrid(x).F, cube(x).F)
+
+
+def test_a_cross_lists_its_arms_as_minkowski_engine_does():
+    # The later source's rule for arm number i of an axis of radius r: i + 1 for i < r, else i - 2 r.
+    sizes, radii = (5, 1, 7), (2, 0, 3)
+    expected = [(0, 0, 0)]
+    for axis, radius in enumerate(radii):
+        for i in range(2 * radius):
+            step = i + 1 if i < radius else i - 2 * radius
+            expected.append(tuple(step if a == axis else 0 for a in range(3)))
+    made = ME.KernelGenerator(sizes, region_type=CROSS, dimension=3).unit_offsets
+    assert made == tuple(expected)
+    assert [offset[0] for offset in made[:5]] == [0, 1, 2, -2, -1]
 
 
 def test_volumes():
@@ -63,3 +78,39 @@ def test_expanding_with_a_stride_keeps_what_lies_on_the_coarser_grid():
         y = layer(x)
         assert dict(zip(y.C[:, 1].tolist(), y.F[:, 0].tolist(), strict=True)) == expected
         assert y.tensor_stride == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel_size": 3}, "dimension is -1"),
+        ({"kernel_size": 3, "dimension": 5}, "dimension is 5"),
+        ({"dimension": 3}, "kernel_size is"),
+        ({"kernel_size": (3, 3), "dimension": 3}, "one int or 3 ints"),
+        ({"kernel_size": 3, "stride": 0, "dimension": 3}, "stride is"),
+        ({"kernel_size": 3, "dilation": 0, "dimension": 3}, "dilation is"),
+        ({"kernel_size": 2, "region_type": ME.RegionType.HYPER_CROSS, "dimension": 3}, "odd sizes"),
+        ({"region_type": ME.RegionType.CUSTOM, "dimension": 3}, "region_offsets has shape None"),
+        (
+            {"region_type": ME.RegionType.CUSTOM, "region_offsets": torch.zeros(2, 3).int(), "dimension": 3},
+            "names an offset twice",
+        ),
+    ],
+)
+def test_kernel_errors(arguments, message):
+    with pytest.raises(InputError, match=message):
+        ME.KernelGenerator(**arguments)
+
+
+def test_custom_offsets_equal_the_cube(cloud):
+    rows = cloud()
+    x = ME.SparseTensor(torch.randn(len(rows), 3), rows)
+    cube = ME.MinkowskiConvolution(3, 4, kernel_size=3, dimension=3)
+    listed = ME.KernelGenerator(
+        region_type=ME.RegionType.CUSTOM,
+        region_offsets=torch.tensor(cube.kernel_generator.offsets((1, 1, 1))),
+        dimension=3,
+    )
+    custom = ME.MinkowskiConvolution(3, 4, kernel_generator=listed, dimension=3)
+    custom.load_state_dict(cube.state_dict())
+    assert torch.equal(custom(x).F, cube(x).F)

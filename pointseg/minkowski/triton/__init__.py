@@ -77,7 +77,7 @@ def tune(
     for c_in, c_out in channels:
         features = torch.randn(kernel_map.n_in, c_in, device=device).to(dtype)
         grad = torch.randn(kernel_map.n_out, c_out, device=device).to(dtype)
-        kernel = torch.randn(len(kernel_map.pairs), c_in, c_out, device=device).to(dtype)
+        kernel = torch.randn(kernel_map.volume, c_in, c_out, device=device).to(dtype)
         implicit_gemm.scatter_products(features, kernel, kernel_map, False, True)
         implicit_gemm.scatter_products(grad, kernel.transpose(1, 2), kernel_map, True, True)
         weight_gradient.gather_products(features, grad, kernel_map, True)

@@ -7,12 +7,13 @@ can skip those offsets. Presence is read as a Gray code, whose consecutive words
 Everything is made once for each kernel map and dies with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from pointseg.errors import InputError
 from pointseg.minkowski.kernel_map import KernelMap
@@ -26,7 +27,7 @@ FEWEST_SORTED = 5000
 # Row numbers are int32, and a tile may reach past the last row.
 LARGEST = 2**31 - 1024
 
-Pairs = tuple[tuple[Tensor, Tensor] | None, ...]
+Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +65,21 @@ class FlatPairs:
 class MapTables:
     """What the kernels need of one map; each part is made when first asked for."""
 
-    def __init__(self, n_in: int, n_out: int, pairs: Pairs, device: torch.device) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, pairs: Pairs, mirror: tuple[int, ...] | None, device: torch.device
+    ) -> None:
         if max(n_in, n_out) > LARGEST:
             raise InputError(
                 f"a convolution from {n_in} to {n_out} rows: at most {LARGEST} fit the tables of the Triton path; "
                 f"split the batch."
             )
         self.n_in, self.n_out, self.device = n_in, n_out, device
-        self._pairs = pairs
+        self._pairs, self._mirror = pairs, mirror
         self._work: dict[int, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def pairs(self) -> FlatPairs:
-        every = torch.arange(self.n_in if None in self._pairs else 0, dtype=torch.int32, device=self.device)
-        inputs = [every if pair is None else pair[0] for pair in self._pairs]
-        outputs = [every if pair is None else pair[1] for pair in self._pairs]
+        inputs, outputs = ([pair[side] for pair in self._pairs] for side in (0, 1))
         return FlatPairs(_joined(inputs, self.device), _joined(outputs, self.device), tuple(len(i) for i in inputs))
 
     @cached_property
@@ -89,13 +90,12 @@ class MapTables:
     @cached_property
     def backward(self) -> NeighbourTable:
         """From output rows to input rows; a map that mirrors itself has the same table with other weights."""
-        mirror = mirrored(self._pairs) if self.n_in == self.n_out else None
-        if mirror is None:
+        if self._mirror is None:
             flat = self.pairs
             return neighbour_table(FlatPairs(flat.out_rows, flat.in_rows, flat.counts), self.n_in)
         table = self.forward
         return NeighbourTable(
-            table.rows, table.masks, table.order, torch.tensor(mirror, dtype=torch.int32, device=self.device)
+            table.rows, table.masks, table.order, torch.tensor(self._mirror, dtype=torch.int32, device=self.device)
         )
 
     def work(self, longest: int) -> tuple[Tensor, Tensor]:
@@ -109,15 +109,15 @@ class MapTables:
         return self._work[longest]
 
 
-_TABLES: WeakKeyDictionary[KernelMap, MapTables] = WeakKeyDictionary()
+_TABLES = WeakTensorKeyDictionary()
 
 
 def tables_of(kernel_map: KernelMap, device: torch.device) -> MapTables:
-    """The tables of a map, kept for as long as the map object lives."""
-    tables = _TABLES.get(kernel_map)
+    """The tables of a map, kept for as long as its list of input rows lives."""
+    tables = _TABLES.get(kernel_map.gather)
     if tables is None or tables.device != device:
-        # The tables hold the map's lists but not the map: it would never die.
-        tables = _TABLES[kernel_map] = MapTables(kernel_map.n_in, kernel_map.n_out, kernel_map.pairs, device)
+        tables = MapTables(kernel_map.n_in, kernel_map.n_out, kernel_map.pairs, kernel_map.mirror, device)
+        _TABLES[kernel_map.gather] = tables
     return tables
 
 
@@ -160,24 +160,6 @@ def visit_order(present: Tensor) -> Tensor:
     return torch.sort(code, stable=True).indices
 
 
-def mirrored(pairs: Pairs) -> list[int] | None:
-    """For each offset the one whose lists are the same, swapped; None unless every offset has one.
-
-    Lists are told apart by their memory: maps of a tensor onto itself share the lists of opposite offsets.
-    """
-    place = {_memory(pair): k for k, pair in enumerate(pairs) if pair is not None}
-    mirror: list[int] = []
-    for k, pair in enumerate(pairs):
-        if pair is None or len(pair[0]) == 0:
-            mirror.append(k)
-            continue
-        other = place.get(_memory((pair[1], pair[0])))
-        if other is None:
-            return None
-        mirror.append(other)
-    return mirror
-
-
 def work_items(counts: tuple[int, ...], longest: int) -> tuple[list[tuple[int, int]], list[int]]:
     """Pairs cut into pieces of one offset and at most ``longest`` pairs.
 
@@ -209,10 +191,6 @@ def _words(present: Tensor) -> Tensor:
     for k, here in enumerate(present):
         words[k // WORD] |= here.to(torch.int32) << (k % WORD)
     return words
-
-
-def _memory(pair: tuple[Tensor, Tensor]) -> tuple[int, int, int]:
-    return pair[0].data_ptr(), pair[1].data_ptr(), len(pair[0])
 
 
 def _joined(lists: list[Tensor], device: torch.device) -> Tensor:

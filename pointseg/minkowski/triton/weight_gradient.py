@@ -27,7 +27,7 @@ SUM_BLOCK = 1024
 
 def gather_products(features: Tensor, grad: Tensor, kernel_map: KernelMap, tune: bool) -> Tensor:
     """See :func:`pointseg.minkowski.triton.gather_products`; ``tune``: tiles may be timed for a new shape."""
-    K, c_in, c_out = len(kernel_map.pairs), features.shape[1], grad.shape[1]
+    K, c_in, c_out = kernel_map.volume, features.shape[1], grad.shape[1]
     tables = tables_of(kernel_map, features.device)
     n_pairs = len(tables.pairs.in_rows)
     if n_pairs == 0 or c_in == 0 or c_out == 0:

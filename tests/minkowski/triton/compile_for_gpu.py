@@ -56,15 +56,16 @@ def main(capability: int) -> None:
 
     triton.JITFunction.run = compile_only
     rows = torch.arange(6000)
-    own = KernelMap(6000, 6000, ((rows, rows.flip(0)), None, (rows.flip(0), rows)))
-    other = KernelMap(40, 30, ((rows[:20], rows[:20]),) * 125)
+    pairs = ((rows, rows.flip(0)), (rows, rows), (rows.flip(0), rows))
+    own = KernelMap.of_pairs(6000, 6000, pairs, mirror=(2, 1, 0))
+    other = KernelMap.of_pairs(40, 30, ((rows[:20], rows[:20]),) * 125)
     cases = [("float16", own, 64, 96), ("tf32", own, 32, 32), ("bfloat16", other, 3, 32), ("float32", other, 3, 32)]
     for dtype, kernel_map, c_in, c_out in cases:
         kind = torch.float32 if dtype == "tf32" else getattr(torch, dtype)
         for module in (implicit_gemm, weight_gradient):
             module.uses_tf32 = lambda features: dtype == "tf32"  # noqa: B023
         x = torch.ones(kernel_map.n_in, c_in, dtype=kind)
-        w = torch.ones(len(kernel_map.pairs), c_in, c_out, dtype=kind)
+        w = torch.ones(kernel_map.volume, c_in, c_out, dtype=kind)
         g = torch.ones(kernel_map.n_out, c_out, dtype=kind)
         fast.scatter_products(x, w, kernel_map)
         fast.scatter_products(g, w.transpose(1, 2), kernel_map, transposed=True)

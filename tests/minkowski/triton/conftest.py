@@ -41,6 +41,6 @@ def scattered() -> Callable[..., KernelMap]:
     def make(n_in: int, n_out: int, K: int, share: float = 0.4, device: str | torch.device = "cpu") -> KernelMap:
         count = int(share * min(n_in, n_out))
         pairs = tuple((torch.randperm(n_in)[:count], torch.randperm(n_out)[:count]) for _ in range(K))
-        return KernelMap(n_in, n_out, tuple((i.to(device), o.to(device)) for i, o in pairs))
+        return KernelMap.of_pairs(n_in, n_out, [(i.to(device), o.to(device)) for i, o in pairs])
 
     return make

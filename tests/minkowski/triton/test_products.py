@@ -22,12 +22,9 @@ Maps = Callable[..., KernelMap]
 
 def incidence(kernel_map: KernelMap) -> Tensor:
     """(K, n_out, n_in) fp64, 1 where a pair is."""
-    dense = torch.zeros(len(kernel_map.pairs), kernel_map.n_out, kernel_map.n_in, dtype=torch.float64)
-    for k, pair in enumerate(kernel_map.pairs):
-        if pair is None:
-            dense[k] = torch.eye(kernel_map.n_in)
-        else:
-            dense[k, pair[1].cpu().long(), pair[0].cpu().long()] = 1
+    dense = torch.zeros(kernel_map.volume, kernel_map.n_out, kernel_map.n_in, dtype=torch.float64)
+    for k, (in_rows, out_rows) in enumerate(kernel_map.pairs):
+        dense[k, out_rows.cpu(), in_rows.cpu()] = 1
     return dense
 
 
@@ -40,7 +37,7 @@ def assert_close(result: Tensor, expected: Tensor, tolerance: float) -> None:
 def check(kernel_map: KernelMap, c_in: int, c_out: int, dtype: torch.dtype, device: torch.device) -> None:
     """Forward, input gradient and weight gradient of random features."""
     x = torch.randn(kernel_map.n_in, c_in).to(dtype)
-    w = torch.randn(len(kernel_map.pairs), c_in, c_out).to(dtype)
+    w = torch.randn(kernel_map.volume, c_in, c_out).to(dtype)
     g = torch.randn(kernel_map.n_out, c_out).to(dtype)
     dense, X, W, G = incidence(kernel_map), x.double(), w.double(), g.double()
     x, w, g = x.to(device), w.to(device), g.to(device)
@@ -79,7 +76,7 @@ def test_tiled_windows(device: torch.device) -> None:
     kept = torch.unique(torch.stack([(first == i).nonzero()[0, 0] for i in range(int(first.max()) + 1)]))
     parent, offset = parent[kept].to(device), offset[kept].to(device)
     rows = [(offset == k).nonzero().squeeze(1) for k in range(8)]
-    down = KernelMap(len(kept), 20, tuple((r, parent[r]) for r in rows))
+    down = KernelMap.of_pairs(len(kept), 20, [(r, parent[r]) for r in rows])
     check(down, 16, 32, torch.float16, device)
     check(down.swapped(), 32, 16, torch.float16, device)
 
@@ -94,17 +91,12 @@ def test_submanifold_against_conv3d(size: int, device: torch.device) -> None:
     number = torch.full((grid + 2 * half,) * 3, -1)
     number[tuple((rows + half).T)] = torch.arange(len(rows))
     offsets = [(x, y, z) for x in range(size) for y in range(size) for z in range(size)]
-    pairs: list[tuple[Tensor, Tensor] | None] = []
-    for k, offset in enumerate(offsets):
-        if 2 * k > len(offsets) - 1:
-            opposite = pairs[len(offsets) - 1 - k]
-            pairs.append((opposite[1], opposite[0]))
-        elif 2 * k == len(offsets) - 1:
-            pairs.append(None)
-        else:
-            met = number[tuple((rows + torch.tensor(offset)).T)]
-            pairs.append((met[met >= 0].to(device), (met >= 0).nonzero().squeeze(1).to(device)))
-    kernel_map = KernelMap(len(rows), len(rows), tuple(pairs))
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for offset in offsets:
+        met = number[tuple((rows + torch.tensor(offset)).T)]
+        pairs.append((met[met >= 0].to(device), (met >= 0).nonzero().squeeze(1).to(device)))
+    opposite = tuple(reversed(range(len(offsets))))
+    kernel_map = KernelMap.of_pairs(len(rows), len(rows), pairs, mirror=opposite)
     x = torch.randn(len(rows), c_in, dtype=torch.float64, requires_grad=True)
     w = torch.randn(size**3, c_in, c_out, dtype=torch.float64, requires_grad=True)
     g = torch.randn(len(rows), c_out, dtype=torch.float64)
@@ -143,7 +135,7 @@ def test_every_tile_gives_the_same(scattered: Maps, device: torch.device) -> Non
 def test_rows_and_offsets_without_pairs(device: torch.device) -> None:
     none = torch.empty(0, dtype=torch.int64, device=device)
     some = torch.tensor([3, 1], device=device)
-    kernel_map = KernelMap(5, 70, ((none, none), (some, some + 62), (none, none)))
+    kernel_map = KernelMap.of_pairs(5, 70, ((none, none), (some, some + 62), (none, none)))
     check(kernel_map, 4, 2, torch.float32, device)
     x, w = torch.full((5, 4), torch.inf, device=device), torch.ones(3, 4, 2, device=device)
     out = fast.scatter_products(x, w, kernel_map)
@@ -160,7 +152,7 @@ def test_rows_and_offsets_without_pairs(device: torch.device) -> None:
 )
 def test_empty(n_in: int, n_out: int, K: int, c_in: int, c_out: int, device: torch.device) -> None:
     rows = torch.arange(2 if n_in and n_out and not c_in * c_out else 0, device=device)
-    kernel_map = KernelMap(n_in, n_out, ((rows, rows),) * K)
+    kernel_map = KernelMap.of_pairs(n_in, n_out, ((rows, rows),) * K)
     x, w, g = (torch.ones(*shape, device=device) for shape in ((n_in, c_in), (K, c_in, c_out), (n_out, c_out)))
     expected = torch.zeros(n_out, c_out)
     assert torch.equal(fast.scatter_products(x, w, kernel_map).cpu(), expected)
@@ -184,7 +176,7 @@ def test_strided_features(scattered: Maps, device: torch.device) -> None:
 def test_sums_are_fp32_in_fp16(device: torch.device) -> None:
     """Partial sums of +-1.2e5 would be infinite in fp16; so would the weight gradient."""
     every = torch.arange(64, device=device)
-    kernel_map = KernelMap(64, 64, ((every, every), (every, every)))
+    kernel_map = KernelMap.of_pairs(64, 64, ((every, every), (every, every)))
     x = torch.full((64, 2), 300.0, dtype=torch.float16, device=device)
     w = torch.tensor([200.0, -200.0], dtype=torch.float16, device=device)[:, None, None].repeat(1, 2, 1)
     assert torch.equal(fast.scatter_products(x, w, kernel_map).cpu(), torch.zeros(64, 1, dtype=torch.float16))

@@ -42,31 +42,34 @@ def test_both_directions(K: int, fewest: int, scattered: Maps, monkeypatch: pyte
     assert (made.forward.order is None) == (fewest > 40)
 
 
-def test_centre_without_lists() -> None:
-    rows = torch.tensor([2, 0])
+def test_a_map_that_mirrors_itself() -> None:
+    rows, every = torch.tensor([2, 0]), torch.arange(4)
     above = rows + 1
-    kernel_map = KernelMap(4, 4, ((rows, above), None, (above, rows)))
+    kernel_map = KernelMap.of_pairs(4, 4, ((rows, above), (every, every), (above, rows)), mirror=(2, 1, 0))
     made = table.tables_of(kernel_map, CPU)
     assert_table(made.forward, [([2, 0], [3, 1]), ([0, 1, 2, 3], [0, 1, 2, 3]), ([3, 1], [2, 0])], 4)
     assert made.pairs.counts == (2, 4, 2)
-    assert made.pairs.in_rows.tolist() == [2, 0, 0, 1, 2, 3, 3, 1]
-    assert made.pairs.out_rows.tolist() == [3, 1, 0, 1, 2, 3, 2, 0]
-    # The map mirrors itself: backwards, line 0 of the same table meets the kernel's entry 2.
+    assert made.pairs.in_rows.tolist() == [0, 2, 0, 1, 2, 3, 1, 3]
+    assert made.pairs.out_rows.tolist() == [1, 3, 0, 1, 2, 3, 0, 2]
+    # Backwards, line 0 of the same table meets the kernel's entry 2.
     assert made.backward.rows is made.forward.rows
     assert made.backward.weights.tolist() == [2, 1, 0]
 
 
+def test_a_mirrored_map_has_tables_of_its_own() -> None:
+    """It shares all lists with the map it comes from, but not the offsets behind them."""
+    rows = torch.tensor([2, 0])
+    kernel_map = KernelMap.of_pairs(4, 4, ((rows, rows + 1), (rows + 1, rows)), mirror=(1, 0))
+    for each in (kernel_map, kernel_map.swapped()):
+        lists = [(i.tolist(), o.tolist()) for i, o in each.pairs]
+        assert_table(table.tables_of(each, CPU).forward, lists, 4)
+    assert kernel_map.swapped().pairs[0][0].tolist() == [1, 3]
+
+
 def test_mirror_is_not_assumed() -> None:
-    a, b, none = torch.tensor([0, 1]), torch.tensor([1, 2]), torch.empty(0, dtype=torch.int64)
-    assert table.mirrored(((a, b), None, (b, a))) == [2, 1, 0]
-    assert table.mirrored(((none, none), None, (b, b))) == [0, 1, 2]
-    assert table.mirrored(((a, b), None, (b.clone(), a))) is None
-    assert table.mirrored(((a, b), None)) is None
-
-
-def test_shared_lists_between_different_numbers_of_rows() -> None:
     rows = torch.arange(3)
-    made = table.tables_of(KernelMap(4, 6, ((rows, rows),)), CPU)
+    kernel_map = KernelMap.of_pairs(4, 6, ((rows, rows),))
+    made = table.tables_of(kernel_map, CPU)
     assert_table(made.backward, [([0, 1, 2], [0, 1, 2])], 4)
 
 
@@ -109,4 +112,4 @@ def test_kept_while_the_map_lives(scattered: Maps) -> None:
 
 def test_too_many_rows() -> None:
     with pytest.raises(InputError, match=r"2147483647 rows.*split"):
-        table.MapTables(3, 2**31 - 1, (), CPU)
+        table.MapTables(3, 2**31 - 1, (), None, CPU)

@@ -126,7 +126,7 @@ def test_key_tells_shapes_apart_but_not_rows() -> None:
 
 def test_tune_ahead_stores_every_kind(times: dict[Tile, float], device: torch.device) -> None:
     rows = torch.arange(6, device=device)
-    fast.tune(KernelMap(6, 6, ((rows, rows),)), [(3, 16), (16, 3)], torch.float32, device)
+    fast.tune(KernelMap.of_pairs(6, 6, ((rows, rows),)), [(3, 16), (16, 3)], torch.float32, device)
     keys = sorted(json.loads(tuner.cache_file().read_text()))
     assert len(keys) == 6
     for kind in ("forward", "input_gradient", "weight_gradient"):

@@ -1,0 +1,117 @@
+"""Dense products: which library is asked for, that nothing is rounded, and shapes that repeat."""
+
+import threading
+from contextlib import suppress
+
+import pytest
+import torch
+
+from pointseg.minkowski import matmul
+from pointseg.minkowski.matmul import fast_products, rounded
+
+CPU = torch.device("cpu")
+
+
+def setting():
+    return torch.backends.mkldnn.matmul.fp32_precision
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """As on a processor where oneDNN keeps fp32."""
+    monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: True)
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(16, 16), (32, 64), (3, 40), (40, 3), (256, 128)])
+@pytest.mark.parametrize("rows", [64, 512, 9000])
+def test_products_keep_fp32_accuracy(c_in, c_out, rows):
+    x, weight, grad = torch.randn(rows, c_in), torch.randn(c_in, c_out), torch.randn(rows, c_out)
+    with fast_products(x):
+        results = torch.mm(x, weight), x.T @ grad, torch.zeros(c_in, c_out).addmm_(x.T, grad)
+    outer = x.double().T @ grad.double()
+    for result, expected in zip(results, (x.double() @ weight.double(), outer, outer), strict=True):
+        assert (result - expected).norm() <= 1e-6 * expected.norm()
+
+
+def test_the_setting_holds_inside_alone(exact):
+    before = setting()
+    with fast_products(torch.ones(1)):
+        assert setting() == "bf16"
+        with fast_products(torch.ones(1)):
+            pass
+        assert setting() == "bf16"
+    assert setting() == before
+    with suppress(KeyError), fast_products(torch.ones(1)):
+        raise KeyError
+    assert setting() == before
+
+
+def test_a_caller_s_setting_comes_back(exact):
+    before = setting()
+    try:
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+        with fast_products(torch.ones(1)):
+            pass
+        assert setting() == "ieee"
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_threads_that_leave_out_of_order_restore_the_setting(exact):
+    before, seen = setting(), []
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with fast_products(torch.ones(1)):
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+
+    def second():
+        first_in.wait(10)
+        with fast_products(torch.ones(1)):
+            second_in.set()
+            first_out.wait(10)
+            seen.append(setting())
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    # The second one is still inside when the first one leaves.
+    assert seen == ["bf16"]
+    assert setting() == before
+
+
+@pytest.mark.parametrize(
+    "like", [torch.ones(1).double(), torch.ones(1).bfloat16(), torch.ones(1).half(), torch.ones(1, device="meta")]
+)
+def test_other_dtypes_and_devices_are_left_alone(like, exact):
+    before = setting()
+    with fast_products(like):
+        assert setting() == before
+
+
+def test_a_processor_that_rounds_is_found_out_and_left_alone(monkeypatch):
+    multiply = torch.mm
+
+    def rounding(a, b):
+        return multiply(a.bfloat16().float(), b.bfloat16().float()) if setting() == "bf16" else multiply(a, b)
+
+    before = setting()
+    monkeypatch.setattr(torch, "mm", rounding)
+    assert not matmul._onednn_is_exact.__wrapped__()
+    assert setting() == before
+    monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
+    with fast_products(torch.ones(1)):
+        assert setting() == before
+
+
+def test_row_counts_are_rounded_up_to_few():
+    given = [0, 1, 63, 64, 65, 255, 256, 257, 512, 513, 8191]
+    assert [rounded(rows, CPU) for rows in given] == [0, 64, 64, 64, 128, 256, 256, 512, 512, 768, 8192]
+    assert len({rounded(rows, CPU) for rows in range(8193)}) == 36
+    # The buffers hold this many rows more than there are pairs.
+    assert max(rounded(rows, CPU) - rows for rows in range(8193)) < matmul.COARSE
+    assert rounded(77, torch.device("meta")) == 77
