@@ -57,7 +57,6 @@ install_torch() {
     else
         echo "environment: installing $pin, CUDA build"
         # An extra index of CPU wheels would win over the standard build: +cpu ranks above the bare version.
-        # An extra index of CPU wheels would win over the standard build: +cpu ranks above the bare version.
         export PIP_EXTRA_INDEX_URL=""
         "$VENV/bin/pip" uninstall --quiet --yes torch 2>/dev/null || true
     fi

@@ -209,8 +209,8 @@ class KernelMap:
         return total
 
     def _mirrored(self) -> "KernelMap":
-        # What row i receives at one offset, it gives at the opposite one: the lists stay. Tables for GPUs are kept by the
-        # tensor of input rows and differ between the two maps: another tensor, on the same memory.
+        # What row i receives at one offset, it gives at the opposite one: the lists stay. Tables for GPUs are kept by
+        # the tensor of input rows and differ between the two maps: another tensor, on the same memory.
         assert self.mirror is not None
         offsets = tuple(self.mirror[k] for k in self.layout.offsets)
         return replace(self, layout=replace(self.layout, offsets=offsets), gather=self.gather.detach(), _swapped=[])

@@ -122,8 +122,9 @@ def _kernel_map(
     lists: list[Tensor], layout: list[int], swapped_lists: list[Tensor] | None = None, swapped_layout: Any = ()
 ) -> KernelMap:
     """The map behind its tensors and numbers; a swapped map that shares the lists tells that it mirrors itself."""
-    mirror = None
+    own, mirror = layout_of(tuple(layout)), None
     # Tensors without elements all have the same address.
     if swapped_lists and len(lists[2]) and swapped_lists[2].data_ptr() == lists[2].data_ptr():
-        mirror = layout_of(tuple(swapped_layout)).offsets
-    return KernelMap.of_tensors(layout_of(tuple(layout)), lists, mirror)
+        opposite = layout_of(tuple(swapped_layout)).offsets
+        mirror = tuple(other for _, other in sorted(zip(own.offsets, opposite, strict=True)))
+    return KernelMap.of_tensors(own, lists, mirror)

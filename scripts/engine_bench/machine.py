@@ -1,5 +1,6 @@
 """On what the benchmark runs."""
 
+import os
 import platform
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -11,7 +12,7 @@ from engine_bench.settings import PACKAGES
 
 def machine(device: str, engines: list[str]) -> dict[str, object]:
     """Processor, cores, and the versions that are compared."""
-    found: dict[str, object] = {"cpu": _cpu(), "cores": torch.get_num_threads(), "torch": torch.__version__}
+    found: dict[str, object] = {"cpu": _cpu(), "cores": os.cpu_count(), "torch": torch.__version__}
     if device == "cuda":
         found["gpu"] = torch.cuda.get_device_name()
     distributions = packages_distributions()

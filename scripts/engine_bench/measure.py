@@ -66,6 +66,7 @@ def measure(
                 del alive[worker]
 
     each(lambda worker, _: worker.ready())
+    each(lambda worker, _: worker.ask("warm_up"))
     for draw in range(1, rounds + 1):
         before_round(draw)
         for command in COMMANDS:

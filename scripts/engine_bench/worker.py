@@ -42,13 +42,15 @@ class Timed:
         self.labels = torch.randint(CLASSES, (len(self.coordinates),)).to(self.device)
         self.kept: Any = None
         self.base = self._resident("VmRSS")
-        # The first step of a process also loads libraries and makes the optimiser's state.
-        self.step(*(part[:WARM_UP_ROWS] for part in (self.coordinates, self.features, self.labels)))
 
     def rows(self, draw: int) -> tuple[Tensor, Tensor, Tensor]:
         """Coordinates, features and labels of a draw."""
         rows = torch.from_numpy(drawn_rows(len(self.coordinates), draw)).to(self.device)
         return self.coordinates[rows], self.features[rows], self.labels[rows]
+
+    def warm_up(self, *rows: Tensor) -> None:
+        """A step on few of the rows: the first one of a process also loads libraries and makes the optimiser's state."""
+        self.step(*(part[:WARM_UP_ROWS] for part in rows))
 
     def maps(self, coordinates: Tensor, features: Tensor, labels: Tensor) -> None:
         """Tensor and all maps, nothing multiplied."""

@@ -9,6 +9,7 @@ from pointseg.minkowski.convolve import convolve
 
 ROWS = torch.tensor([[0, 0, 0], [0, 1, 0], [2, 0, 0]], dtype=torch.int32)
 ONES = torch.ones(3, 2)
+EDGE = torch.tensor([[0, 2**31 - 1, 0]], dtype=torch.int32)
 
 
 def x(features=ONES, **arguments):
@@ -50,7 +51,7 @@ def convolved(features, kernel):
         (lambda: convolved(torch.ones(3, 1), torch.ones(9, 2, 2)), r"shape \(3, 1\), but .* takes \(3, 2\): rows"),
         (lambda: ME.SparseTensor(ONES, ROWS - 1), "smallest batch index is -1, but column 0 must hold"),
         (
-            lambda: conv(1, 1, 3, expand_coordinates=True)(ME.SparseTensor(ONES[:1, :1], torch.tensor([[0, 2**31 - 1, 0]], dtype=torch.int32))),
+            lambda: conv(1, 1, 3, expand_coordinates=True)(ME.SparseTensor(ONES[:1, :1], EDGE)),
             "would make coordinates from",
         ),
         (lambda: conv(3, 2, 3)(x()), "the input has 2 channels, but this layer takes 3"),

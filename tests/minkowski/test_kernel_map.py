@@ -192,7 +192,9 @@ def test_the_order_of_rows_does_not_change_results():
     for rows in others:
         order = torch.tensor([place[tuple(row)] for row in rows.tolist()])
         out, grad, *kernels = everything(net, rows, features[order])
-        for actual, wanted in zip((out, grad, *kernels), (*(e[order] for e in expected[:2]), *expected[2:]), strict=True):
+        for actual, wanted in zip(
+            (out, grad, *kernels), (*(e[order] for e in expected[:2]), *expected[2:]), strict=True
+        ):
             torch.testing.assert_close(actual, wanted)
 
 

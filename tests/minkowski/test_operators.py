@@ -1,16 +1,15 @@
 """The convolution as operators of torch: what torch asks of them, and compiled networks."""
 
 import gc
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pointseg.minkowski as ME
+import pointseg.minkowski.functional as MF
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.neighbours import CoordinateMap
 from pointseg.minkowski.operators import sparse_convolution, sparse_convolution_gradients
-from pointseg.models.segmentor import build_segmentor
 
 
 def arguments(rows, size=3, stride=1, back=True):
@@ -53,39 +52,45 @@ def test_a_second_derivative_is_refused(cloud):
         grad.sum().backward()
 
 
-def network():
-    torch.manual_seed(0)
-    return build_segmentor("MinkUNet14", 3, 4, planes=(8,) * 8, init_dim=8, stem_kernel=3)
+class UNet(torch.nn.Module):
+    """A level down and up again, with a skip connection."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = ME.MinkowskiConvolution(3, 8, 3, dimension=3)
+        self.norm = ME.MinkowskiBatchNorm(8)
+        self.down = ME.MinkowskiConvolution(8, 8, 2, 2, dimension=3)
+        self.up = ME.MinkowskiConvolutionTranspose(8, 8, 2, 2, dimension=3)
+        self.out = ME.MinkowskiConvolution(16, 4, 1, bias=True, dimension=3)
+
+    def forward(self, x):
+        stem = MF.relu(self.norm(self.stem(x)))
+        return self.out(ME.cat(self.up(self.down(stem)), stem))
 
 
-def surface(cloud, seed):
-    coord = cloud(150 + 40 * seed, size=6 + seed, seed=seed)
-    return SimpleNamespace(coord=coord, features=torch.randn(len(coord), 3, generator=torch.Generator().manual_seed(1)))
-
-
-def trained(net, batch, bf16):
-    """Logits and the gradients of all parameters."""
+def trained(net, rows, bf16):
+    """Output and the gradients of all parameters."""
+    features = rows.float().sin()[:, 1:]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        _, logits = net(batch)
-    net.zero_grad()
-    logits.float().square().sum().backward()
-    return [logits.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
+        out = net(ME.SparseTensor(features, rows)).F
+    return [out.detach(), *torch.autograd.grad(out.float().square().sum(), [*net.parameters()])]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_compiled_network_equals_the_eager_one(cloud, bf16):
-    eager, net = network(), network()
+    net = UNet()
     torch.compiler.reset()
     compiled = torch.compile(net, backend="aot_eager")
     try:
         # Other coordinates every time: nothing of the first cloud may be baked in.
-        for seed in range(3):
-            batch = surface(cloud, seed)
-            expected, actual = trained(eager, batch, bf16), trained(compiled, batch, bf16)
-            assert len(actual) == len(expected) > 50
+        for seed in range(2):
+            rows = cloud(150 + 40 * seed, size=6 + seed, seed=seed)
+            expected, actual = trained(net, rows, bf16), trained(compiled, rows, bf16)
             for a, b in zip(actual, expected, strict=True):
                 assert a.dtype == b.dtype
-                assert (a - b).norm() <= (2e-2 if bf16 else 1e-4) * b.norm() + 1e-6
+                assert (a - b).norm() <= (2e-2 if bf16 else 1e-5) * b.norm()
+        # Something was compiled.
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     finally:
         torch.compiler.reset()
 

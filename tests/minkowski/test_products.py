@@ -11,6 +11,9 @@ from pointseg.minkowski import kernel_map, products
 from pointseg.minkowski.convolve import convolve
 from pointseg.minkowski.kernel_map import KernelMap
 
+# torch grows an output that is too small, and warns.
+pytestmark = pytest.mark.filterwarnings("error:An output with one or more elements was resized")
+
 KERNELS = {
     "odd": ME.KernelGenerator(3, dimension=3),
     "tiles": ME.KernelGenerator(2, 2, dimension=3),

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import pointseg.minkowski as ME
 from pointseg.minkowski import operators
-from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.convolve import convolve
+from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.triton import table
 
 
