@@ -49,7 +49,7 @@ class Timed:
         return self.coordinates[rows], self.features[rows], self.labels[rows]
 
     def warm_up(self, *rows: Tensor) -> None:
-        """A step on few of the rows: the first one of a process also loads libraries and makes the optimiser's state."""
+        """A step on few of the rows: a process's first one also loads libraries and makes the optimiser's state."""
         self.step(*(part[:WARM_UP_ROWS] for part in rows))
 
     def maps(self, coordinates: Tensor, features: Tensor, labels: Tensor) -> None:
