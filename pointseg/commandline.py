@@ -47,7 +47,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
     except ModuleNotFoundError as error:
         message = f"the package {error.name!r} is not installed; 'pointseg doctor' says what is missing"
     except KeyboardInterrupt as stop:
-        print(f"\n{name}: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"\n{name}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     print(f"{name}: error: {message}", file=sys.stderr)
     return 2

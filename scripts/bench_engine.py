@@ -42,7 +42,7 @@ from pointseg.errors import InputError
 
 VOXELS = (60_000, 240_000)
 GROWTH = (30_000, 60_000, 120_000, 240_000, 480_000)
-LEAST_VOXELS = 1000
+LEAST_VOXELS = 2000
 
 
 def main() -> int:

@@ -113,7 +113,7 @@ def _add_outer(left: Tensor, right: Tensor, total: Tensor) -> None:
 def _sum(products: Tensor, kernel_map: KernelMap, block: Block, out: Tensor) -> None:
     """Each output row of the block: the sum of its pairs' products."""
     places = kernel_map.bag[block.start : block.stop]
-    if len(places):
+    if len(places) and products.shape[1]:
         starts = kernel_map.bag_start[block.first : block.last]
         out[block.first : block.last] = embedding_bag(places, products[: len(places)], starts, mode="sum")
     else:

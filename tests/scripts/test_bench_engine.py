@@ -102,7 +102,7 @@ def test_maps_have_a_bar_at_one_size_only():
         (["--engines", "torchsparse"], "torchsparse"),
         (["--speed"], "--speed"),
         (["--rounds", "0"], "--rounds is 0"),
-        (["--voxels", "10"], "at least 1000"),
+        (["--voxels", "10"], "at least 2000"),
         (["--growth", "--voxels", "5000"], "leave out --voxels"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_run_goes_on_without_a_peer_that_fails(tmp_path):
     run = subprocess.run(
         [
             *(sys.executable, script, "--engines", "ours", "spconv"),
-            *("--voxels", "1000", "--rounds", "2", "--json", tmp_path / "figures.json"),
+            *("--voxels", "2000", "--rounds", "2", "--json", tmp_path / "figures.json"),
         ],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{script.parents[1]}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
