@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from data_prep import synthetic
+from data_prep._jobs import add_store_arguments, run_prepare
 from data_prep._main import run_module
-from data_prep.s3dis import add_store_arguments, run_prepare
+from data_prep.s3dis import jobs
 from pointseg.errors import InputError
 
 HELP = "Furnished rooms made up from nothing, in S3DIS's layout and classes, to prepared, voxelised scenes."
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, text) in helps.items():
         default = generator.get_default(name)
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)")
-    add_store_arguments(parser)
+    add_store_arguments(parser, classes="s3dis")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted while generating rooms; run the command again to finish them", file=sys.stderr)
         return 130
-    return run_prepare(args, dataset="synthetic", areas=None)
+    return run_prepare(args, "synthetic", lambda classes: jobs(args.raw, classes))
 
 
 def ensure_generated(raw: Path, settings: dict[str, float], workers: int) -> None:

@@ -17,6 +17,7 @@ REQUIRED = ("torch", "numpy", "plyfile", "scikit-learn", "safetensors", "tensorb
 OPTIONAL = {
     "open3d": ("for a desktop window", "pip install 'pointseg[open3d]'"),
     "laspy": ("for LAS and LAZ files", "pip install 'pointseg[las]'"),
+    "distributed": ("to prepare scenes on a Dask cluster", "pip install 'pointseg[cluster]'"),
     "pye57": ("for E57 files", "pip install 'pointseg[e57]'"),
 }
 

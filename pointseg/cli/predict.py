@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
         prediction = predict(scene)
         cloud = Cloud(
             coord=np.asarray(scene.coord),
-            color=np.asarray(scene.color),
-            gt=None if scene.segment is None else np.asarray(scene.segment),
+            color=scene.color,
+            gt=scene.segment,
             pred=prediction.pred,
             confidence=prediction.confidence,
             name=f"{scene.split}/{scene.name}",

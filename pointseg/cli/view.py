@@ -115,8 +115,8 @@ def _load(source: Path) -> Cloud:
     x, y, z = scene.meta["offset"]
     return Cloud(
         coord=np.asarray(scene.coord),
-        color=np.asarray(scene.color),
-        gt=None if scene.segment is None else np.asarray(scene.segment),
+        color=scene.color,
+        gt=scene.segment,
         name=f"{scene.split}/{scene.name}",
         offset=(x, y, z),
     )

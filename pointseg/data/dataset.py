@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointseg.data.classes import IGNORED
 from pointseg.data.scene import PreparedScene
 from pointseg.data.sparse_labels import SparseLabels
 from pointseg.data.transforms import AugmentConfig, augment
@@ -30,7 +31,7 @@ class Sample:
         coord: (V, 3) int32 voxel coordinates.
         features: (V, C) float32.
         labels: (V,) int64, annotated class or -1.
-        truth: (V,) int64, majority class of the voxel or -1; hidden from losses.
+        truth: (V,) int64, majority class of the voxel or -1, all -1 without ground truth; hidden from losses.
         position: (V, 3) float32 metres, of the representative points.
         point: (V,) int64 raw index of the representative points.
     """
@@ -51,20 +52,31 @@ def feature_channels(features: Sequence[str]) -> int:
     return sum(FEATURES[name] for name in features)
 
 
-def voxel_features(position: np.ndarray, color: np.ndarray, floor: float, features: Sequence[str]) -> np.ndarray:
+def voxel_features(
+    position: np.ndarray, color: np.ndarray | None, floor: float, features: Sequence[str]
+) -> np.ndarray:
     """The network's input, (V, C) float32, channels in the order of ``features``.
 
     Args:
         position: (V, 3) metres.
-        color: (V, 3) mean colour, 0..255.
+        color: (V, 3) mean colour, 0..255; None if the scene has none.
         floor: z of the scene's lowest point, metres.
         features: names out of ``FEATURES``.
+
+    Raises:
+        InputError: ``features`` asks for colour, and there is none.
     """
     columns = {
         "ones": np.ones((len(position), 1), np.float32),
-        "color": color.astype(np.float32) / 127.5 - 1,
         "height": (position[:, 2:3] - floor).astype(np.float32),
     }
+    if color is not None:
+        columns["color"] = color.astype(np.float32) / 127.5 - 1
+    elif "color" in features:
+        raise InputError(
+            "data.features contains 'color', but the scene has no colour; take it out and train again, for example "
+            "with [ones, height]"
+        )
     return np.concatenate([columns[name] for name in features], axis=1)
 
 
@@ -78,8 +90,8 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
     """Training samples of prepared scenes, indexed by ``(scene number, seed)``.
 
     Args:
-        scenes: prepared scenes with ground truth.
-        sparse: the draw whose labels are used; None = every point is annotated.
+        scenes: prepared scenes; without ground truth they need ``sparse``.
+        sparse: the draw whose labels are used; None = every point of the ground truth is annotated.
         voxel_size: metres.
         features: names out of ``FEATURES``.
         max_voxels: a sample above this many voxels is cropped to those horizontally nearest to a random annotated
@@ -112,10 +124,10 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
         number, seed = key
         scene = self.scenes[number]
         rng = np.random.default_rng(seed)
-        coord, color = np.asarray(scene.coord), np.asarray(scene.color)
+        coord, color, segment = np.asarray(scene.coord), scene.color, scene.segment
         if self.augmentation is not None:
             coord, color = augment(coord, color, self.augmentation, rng)
-        grid = voxelize(coord, self.voxel_size, color=color, segment=np.asarray(scene.segment))
+        grid = voxelize(coord, self.voxel_size, color=color, segment=segment)
         annotation = self.annotations[number]
         labels = grid.segment if annotation is None else voxel_labels(*annotation, grid)
         sample = _as_sample(grid, coord[grid.point], labels, float(coord[:, 2].min()), self.features)
@@ -132,22 +144,26 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
 
 
 def _annotation(scene: PreparedScene, sparse: SparseLabels | None) -> tuple[np.ndarray, np.ndarray] | None:
+    if sparse is not None:
+        return sparse.for_scene(scene)
     if scene.segment is None:
-        raise InputError(f"scene {scene.split}/{scene.name} has no ground truth and cannot be trained on")
-    return None if sparse is None else sparse.for_scene(scene)
+        raise InputError(
+            f"scene {scene.split}/{scene.name} has no ground truth; annotate some of its points ('pointseg label') and "
+            "train on those"
+        )
+    return None
 
 
 def _as_sample(
     grid: VoxelGrid, position: np.ndarray, labels: np.ndarray | None, floor: float, features: Sequence[str]
 ) -> Sample:
-    assert grid.color is not None
-    assert grid.segment is not None
     assert labels is not None
+    truth = np.full(len(grid.coord), IGNORED) if grid.segment is None else grid.segment
     return Sample(
         coord=torch.from_numpy(grid.coord),
         features=torch.from_numpy(voxel_features(position, grid.color, floor, features)),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        truth=torch.from_numpy(grid.segment.astype(np.int64)),
+        truth=torch.from_numpy(truth.astype(np.int64)),
         position=torch.from_numpy(position.astype(np.float32)),
         point=torch.from_numpy(grid.point.astype(np.int64)),
     )

@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 """Written to every ``meta.json``; another one is refused."""
 
 META_KEYS = ("format_version", "dataset", "scene", "split", "num_points", "counts", "offset", "arrays", "grids")
-"""What ``meta.json`` must hold for a scene to be read; ``sources`` and ``repairs`` are for people and re-runs."""
+"""What ``meta.json`` must hold for a scene to be read; the rest is for people and re-runs."""
 
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "coord": (np.float32, 3),
@@ -30,8 +30,9 @@ ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "segment": (np.int16, 1),
     "instance": (np.int32, 1),
     "normal": (np.float32, 3),
+    "intensity": (np.float32, 1),
 }
-"""Arrays of a scene: dtype and columns (1 = a flat array). Only ``coord`` and ``color`` are always there."""
+"""Arrays of a scene: dtype and columns (1 = a flat array). Only ``coord`` is always there."""
 
 GRID_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "coord": (np.int32, 3),
@@ -39,8 +40,12 @@ GRID_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "inverse": (np.int64, 1),
     "color": (np.uint8, 3),
     "segment": (np.int16, 1),
+    "intensity": (np.float32, 1),
 }
-"""Arrays of a stored voxel grid."""
+"""Arrays of a stored voxel grid; the last three only where the scene has them."""
+
+AVERAGED = ("color", "segment", "intensity")
+"""What a voxel grid takes over from the points."""
 
 LABELS_FOLDER = "sparse_labels"
 """The one folder of a root that is not a split."""
@@ -83,9 +88,14 @@ class PreparedScene:
         return self._array("coord")
 
     @property
-    def color(self) -> np.ndarray:
-        """(N, 3) uint8, read-only."""
-        return self._array("color")
+    def color(self) -> np.ndarray | None:
+        """(N, 3) uint8, or None. Read-only."""
+        return self._optional("color")
+
+    @property
+    def intensity(self) -> np.ndarray | None:
+        """(N,) float32 strength of the laser's return, in the source's own unit, or None. Read-only."""
+        return self._optional("intensity")
 
     @property
     def segment(self) -> np.ndarray | None:
@@ -247,7 +257,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
 
 def _read_grid(scene: PreparedScene, voxel_size: float, folder: Path) -> VoxelGrid:
-    names = [name for name in GRID_ARRAYS if name != "segment" or "segment" in scene.meta["arrays"]]
+    names = [name for name in GRID_ARRAYS if name not in AVERAGED or name in scene.meta["arrays"]]
     coord = map_array(folder / "coord.npy", *GRID_ARRAYS["coord"])
     arrays = {
         name: map_array(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,16 @@ import numpy as np
 
 from pointseg.atomic import remove_unfinished, replacing_file, replacing_folder
 from pointseg.data.classes import Classes, load_classes, save_classes
-from pointseg.data.scene_reader import ARRAYS, FORMAT_VERSION, LABELS_FOLDER, PreparedScene, grid_name, open_scene
+from pointseg.data.scene_reader import (
+    ARRAYS,
+    AVERAGED,
+    FORMAT_VERSION,
+    GRID_ARRAYS,
+    LABELS_FOLDER,
+    PreparedScene,
+    grid_name,
+    open_scene,
+)
 from pointseg.data.voxel import VoxelGrid, check_voxel_size, voxelize
 from pointseg.errors import InputError
 
@@ -56,14 +66,17 @@ def write_scene(
     name: str,
     *,
     coord: np.ndarray,
-    color: np.ndarray,
-    segment: np.ndarray | None,
+    color: np.ndarray | None = None,
+    intensity: np.ndarray | None = None,
+    segment: np.ndarray | None = None,
     instance: np.ndarray | None = None,
     normal: np.ndarray | None = None,
     dataset: str,
     sources: Sequence[Mapping[str, Any]],
-    repairs: Sequence[Mapping[str, Any]],
     voxel_sizes: Sequence[float],
+    repairs: Sequence[Mapping[str, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``<root>/<split>/<name>``; a scene of that name is replaced in one step.
 
@@ -76,13 +89,16 @@ def write_scene(
         name: Of the scene.
         coord: (N, 3) metres, float32 or float64, N >= 1.
         color: (N, 3) uint8.
+        intensity: (N,) strength of the laser's return, in the source's unit.
         segment: (N,) class, -1 = ignored; None = no ground truth.
-        instance: (N,) object number.
+        instance: (N,) object number, -1 = on no object.
         normal: (N, 3) unit vectors.
         dataset: Where the scene is from, such as ``s3dis``.
         sources: One entry a source file; kept in ``meta.json`` as they are.
-        repairs: What was mended or left out while reading them; kept as they are.
         voxel_sizes: Grids to store, metres.
+        repairs: What was mended or left out while reading the sources; kept as they are.
+        settings: What else decided the result; kept as it is.
+        facts: What else is known of the source, such as its reference system; kept as it is.
 
     Returns:
         The scene's folder.
@@ -106,6 +122,7 @@ def write_scene(
         "segment": segment,
         "instance": instance,
         "normal": normal,
+        "intensity": intensity,
     }
     arrays = {
         key: _checked(key, value, len(coord), f"{split}/{name}") for key, value in given.items() if value is not None
@@ -129,8 +146,11 @@ def write_scene(
             "offset": offset.tolist(),
             "arrays": list(arrays),
             "grids": {f"{size:g}": {"num_voxels": len(grid.coord)} for size, grid in grids.items()},
+            "settings": dict(settings or {}),
+            "facts": dict(facts or {}),
             "repairs": [dict(repair) for repair in repairs],
             "sources": [dict(source) for source in sources],
+            "sha256": hash_arrays(folder),
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return target
@@ -151,19 +171,31 @@ def add_grids(scene: PreparedScene, voxel_sizes: Sequence[float]) -> PreparedSce
     if not missing:
         return scene
     remove_unfinished(scene.path, "grid_*")
-    arrays = {"coord": scene.coord, "color": scene.color}
-    if (segment := scene.segment) is not None:
-        arrays["segment"] = segment
+    given = {"coord": scene.coord, "color": scene.color, "segment": scene.segment, "intensity": scene.intensity}
+    arrays = {key: array for key, array in given.items() if array is not None}
+    hashes = dict(scene.meta.get("sha256", {}))
     entries = dict(scene.meta["grids"])
     for size in missing:
         grid = _grid(arrays, size)
         with replacing_folder(scene.path / grid_name(size)) as folder:
             _write_grid(folder, grid)
+            hashes |= {f"{grid_name(size)}/{name}": value for name, value in hash_arrays(folder).items()}
         entries[f"{size:g}"] = {"num_voxels": len(grid.coord)}
-    meta = scene.meta | {"grids": dict(sorted(entries.items(), key=lambda entry: float(entry[0])))}
+    meta = scene.meta | {"grids": dict(sorted(entries.items(), key=lambda entry: float(entry[0]))), "sha256": hashes}
     with replacing_file(scene.path / "meta.json") as unfinished:
         unfinished.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return open_scene(scene.path)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_arrays(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every array file in and below a folder, by its name relative to the folder, sorted."""
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in sorted(folder.rglob("*.npy"))}
 
 
 def _checked(key: str, value: np.ndarray, points: int, where: str) -> np.ndarray:
@@ -194,12 +226,13 @@ def _counts(segment: np.ndarray | None) -> dict[str, int]:
 
 def _grid(arrays: Mapping[str, np.ndarray], voxel_size: float) -> VoxelGrid:
     check_voxel_size(voxel_size)
-    return voxelize(arrays["coord"], voxel_size, color=arrays["color"], segment=arrays.get("segment"))
+    averaged: dict[str, Any] = {key: arrays[key] for key in AVERAGED if key in arrays}
+    return voxelize(arrays["coord"], voxel_size, **averaged)
 
 
 def _write_grid(folder: Path, grid: VoxelGrid) -> None:
     folder.mkdir(exist_ok=True)
-    for key in ("coord", "point", "inverse", "color", "segment"):
+    for key in GRID_ARRAYS:
         array = getattr(grid, key)
         if array is not None:
             np.save(folder / f"{key}.npy", array, allow_pickle=False)

@@ -41,18 +41,18 @@ class AugmentConfig:
 
 
 def augment(
-    coord: np.ndarray, color: np.ndarray, config: AugmentConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    coord: np.ndarray, color: np.ndarray | None, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
     """An augmented copy of a cloud; rows stay in their order.
 
     Args:
         coord: (N, 3) float32 metres.
-        color: (N, 3) uint8.
+        color: (N, 3) uint8; None if the points have none.
         config: what to do.
         rng: the only source of randomness.
 
     Returns:
-        coord (N, 3) float32 and color (N, 3) uint8. The lowest z stays at the floor: scaling is about it.
+        coord (N, 3) float32 and color (N, 3) uint8 or None. The lowest z stays at the floor: scaling is about it.
     """
     centre = np.append(coord[:, :2].mean(0), coord[:, 2].min())
     matrix = np.diag(rng.uniform(*config.scale, size=3))
@@ -65,4 +65,4 @@ def augment(
     moved = (coord - centre) @ matrix.T.astype(np.float32)
     moved += rng.standard_normal(coord.shape, dtype=np.float32) * np.float32(config.jitter)
     dropped = rng.random() < config.color_drop
-    return moved.astype(np.float32), np.zeros_like(color) if dropped else color
+    return moved.astype(np.float32), np.zeros_like(color) if dropped and color is not None else color

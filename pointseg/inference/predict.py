@@ -65,8 +65,7 @@ def predict_scene(
     """
     grid = scene.grid(voxel_size)
     position = np.asarray(scene.coord)[grid.point]
-    assert grid.color is not None
-    inputs = voxel_features(position, np.asarray(grid.color), float(np.asarray(scene.coord[:, 2]).min()), features)
+    inputs = voxel_features(position, grid.color, float(np.asarray(scene.coord[:, 2]).min()), features)
     unlabelled = torch.full((len(grid.coord),), -1)
     sample = Sample(
         coord=torch.from_numpy(np.array(grid.coord, dtype=np.int32)),

@@ -74,7 +74,7 @@ def test_version(capsys):
 def test_doctor_says_what_is_there(capsys):
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    for word in (__version__, "torch", "numpy", "device chosen", "engine", "pointseg[las]"):
+    for word in (__version__, "torch", "numpy", "device chosen", "engine", "laspy"):
         assert word in printed
 
 

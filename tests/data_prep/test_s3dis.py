@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from data_prep import s3dis
+from data_prep._jobs import Store, prepare_scenes
 from data_prep._main import run_module
 from data_prep._s3dis_room import KNOWN_DEFECTS, annotation_files
 from pointseg.data.classes import load_classes
@@ -48,8 +49,9 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def prepare(raw, out, **settings):
-    return s3dis.prepare(raw, out, **({"classes": CLASSES, "voxel_sizes": [0.5], "workers": 1} | settings))
+def prepare(raw, out, *, classes=CLASSES, voxel_sizes=(0.5,), areas=None, workers=1, dataset="s3dis"):
+    jobs = s3dis.jobs(raw, classes, areas)
+    return prepare_scenes(jobs, Store(out, dataset, classes, tuple(voxel_sizes)), workers=workers)
 
 
 def statuses(report):
@@ -174,7 +176,7 @@ BAD_ROOMS = {
     "no annotation files": (lambda f: [p.unlink() for p in f.iterdir()], "holds no annotation files"),
     "no Annotations folder": (shutil.rmtree, "there is no folder"),
     "no points at all": (lambda f: [p.write_text("") for p in f.iterdir()], "holds no points at all"),
-    "a folder in place of a file": (lambda f: (f / "wall_1.txt").mkdir(), "IsADirectoryError"),
+    "a folder in place of a file": (lambda f: (f / "wall_1.txt").mkdir(), "Is a directory"),
 }
 
 
@@ -259,8 +261,7 @@ def test_a_new_voxel_size_is_added_without_parsing_again(raw, out):
 def test_only_the_areas_that_were_named(raw, out):
     report = prepare(raw, out, areas=["Area_5"])
     assert list(statuses(report)) == ["Area_5/office_1"]
-    assert report.missing_areas == ()
-    assert prepare(raw, out).missing_areas == ("Area_2", "Area_3", "Area_4", "Area_6")
+    assert s3dis.missing_areas(raw) == ["not in the raw folder, so not prepared: Area_2, Area_3, Area_4, Area_6"]
 
 
 def test_what_a_killed_run_left_is_removed(raw, out):
@@ -296,16 +297,6 @@ def test_a_root_of_other_classes_or_of_another_data_set_is_refused(raw, out, tmp
     other.write_text((out / "classes.yaml").read_text().replace("name: board", "name: poster"))
     with pytest.raises(InputError, match="was prepared with other classes"):
         prepare(raw, out, classes=load_classes(other))
-
-
-def test_a_killed_worker_is_reported_as_such():
-    with pytest.raises(InputError, match="a worker process was killed, most likely for lack of memory"):
-        list(s3dis._in_processes(os._exit, [1], 1))
-
-
-def test_workers_leave_an_interrupt_to_the_process_that_started_them():
-    assert list(s3dis._in_processes(signal.getsignal, [signal.SIGINT], 1)) == [signal.SIG_IGN]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import s3dis
+from data_prep._jobs import Store, prepare_scenes
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import open_scene
 from pointseg.data.sparse_labels import draw
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     out = tmp_path_factory.mktemp("real")
-    report = s3dis.prepare(RAW, out, classes=load_classes("s3dis"), voxel_sizes=[0.05], workers=1)
+    classes = load_classes("s3dis")
+    report = prepare_scenes(s3dis.jobs(RAW, classes), Store(out, "s3dis", classes, (0.05,)))
     assert [(r.name, r.status, r.repairs) for r in report.results] == [("Area_3/hallway_3", "written", ())]
     return open_scene(out / "Area_3" / "hallway_3")
 

@@ -1,0 +1,203 @@
+"""One scene to prepare: what it is made from, who reads it, and whether what is stored is still up to date."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.data.classes import Classes
+from pointseg.data.scene import PreparedScene, add_grids, hash_file, open_scene, write_scene
+from pointseg.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class RawScene:
+    """What a reader found: N points.
+
+    Attributes:
+        coord: (N, 3) float64 metres, in the source's coordinates.
+        color: (N, 3) uint8.
+        intensity: (N,) float32, in the source's unit.
+        normal: (N, 3) float32 unit vectors.
+        segment: (N,) class, -1 = ignored; None = no ground truth.
+        instance: (N,) object number, -1 = on no object.
+        repairs: What was mended, mapped to ignored or left out: ``file``, ``what`` and perhaps ``line``.
+        facts: What else is known of the source, such as its reference system; must fit into JSON.
+    """
+
+    coord: np.ndarray
+    color: np.ndarray | None = None
+    intensity: np.ndarray | None = None
+    normal: np.ndarray | None = None
+    segment: np.ndarray | None = None
+    instance: np.ndarray | None = None
+    repairs: tuple[Mapping[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What it takes to prepare one scene; sent to worker processes and to other machines.
+
+    Attributes:
+        split: Folder of the scene below the root.
+        scene: Its name.
+        sources: Every file it is made from.
+        base: The names of the sources in ``meta.json`` are relative to it.
+        read: Reads the sources; a module's function or a ``functools.partial`` of one.
+        settings: What besides the sources decides the result; must fit into JSON. Others than those of the stored
+            scene mean that it is made again.
+    """
+
+    split: str
+    scene: str
+    sources: tuple[Path, ...]
+    base: Path
+    read: Callable[[tuple[Path, ...]], RawScene]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """``<split>/<scene>``."""
+        return f"{self.split}/{self.scene}"
+
+    def source_bytes(self) -> int:
+        """Size of the sources, for progress and order; 0 for one that cannot be read."""
+        return sum(path.stat().st_size for path in self.sources if path.exists())
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where scenes go and what is kept of them.
+
+    Attributes:
+        out: Root of the prepared scenes.
+        dataset: Name written to every scene.
+        classes: Of the root.
+        voxel_sizes: Grids to store, metres.
+    """
+
+    out: Path
+    dataset: str
+    classes: Classes
+    voxel_sizes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of a scene.
+
+    Attributes:
+        name: ``<split>/<scene>``.
+        status: ``written``, ``kept`` (it was up to date) or ``failed``.
+        points: N, 0 if it failed.
+        repairs: What was mended or left out in reading it.
+        error: Why it failed, else "".
+        source_bytes: Size of what it was made from.
+    """
+
+    name: str
+    status: str
+    points: int = 0
+    repairs: tuple[Mapping[str, Any], ...] = ()
+    error: str = ""
+    source_bytes: int = 0
+
+
+def prepare_scene(job: SceneJob, store: Store) -> SceneResult:
+    """Prepare a scene unless it is there, whole, and made from the same sources with the same settings.
+
+    A scene that cannot be prepared does not raise: the reason is the result's ``error``, so that the others go on.
+    """
+    try:
+        scene = _up_to_date(job, store)
+        if scene is not None:
+            add_grids(scene, store.voxel_sizes)
+            repairs = tuple(scene.meta["repairs"])
+            return SceneResult(job.name, "kept", scene.num_points, repairs, source_bytes=job.source_bytes())
+        return _write(job, store)
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        message = _system_error(error, store)
+    except MemoryError as error:
+        message = f"out of memory ({error or 'no details'}); use fewer --workers"
+    except Exception as error:  # a defect of a reader must not cost the other scenes
+        logger.exception("%s", job.name)
+        message = f"{type(error).__name__}: {error}; this is a mistake in the program, not in your data: report it"
+    return SceneResult(job.name, "failed", error=message, source_bytes=job.source_bytes())
+
+
+def _system_error(error: OSError, store: Store) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space left on the disk of {store.out}; free some and run the command again: finished scenes are kept"
+        )
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{type(error).__name__}: {error}"
+
+
+def _up_to_date(job: SceneJob, store: Store) -> PreparedScene | None:
+    folder = store.out / job.split / job.scene
+    if not folder.exists():
+        return None
+    try:
+        scene = open_scene(folder)
+    except InputError:
+        return None
+    if scene.meta["dataset"] != store.dataset:
+        raise InputError(
+            f"{folder} was prepared from {scene.meta['dataset']}, not {store.dataset}; choose another --out folder"
+        )
+    recorded = {entry["name"]: entry for entry in scene.meta.get("sources", [])}
+    names = {_source_name(job, path): path for path in job.sources}
+    if set(recorded) != set(names) or scene.meta.get("settings", {}) != dict(job.settings):
+        return None
+    return scene if all(_unchanged(path, recorded[name]) for name, path in names.items()) else None
+
+
+def _unchanged(path: Path, recorded: Mapping[str, Any]) -> bool:
+    stat = path.stat()
+    if stat.st_size != recorded["bytes"]:
+        return False
+    return stat.st_mtime_ns == recorded["mtime_ns"] or hash_file(path) == recorded["sha256"]
+
+
+def _write(job: SceneJob, store: Store) -> SceneResult:
+    # Described before they are read: a file that changes meanwhile is then noticed by the next run.
+    sources = [_described(job, path) for path in job.sources]
+    raw = job.read(job.sources)
+    if len(raw.coord) == 0:
+        raise InputError(f"{job.name} holds no points at all; fetch it again or leave it out")
+    write_scene(
+        store.out,
+        job.split,
+        job.scene,
+        **vars(raw),
+        dataset=store.dataset,
+        sources=sources,
+        settings=job.settings,
+        voxel_sizes=store.voxel_sizes,
+    )
+    return SceneResult(job.name, "written", len(raw.coord), raw.repairs, source_bytes=job.source_bytes())
+
+
+def _described(job: SceneJob, path: Path) -> dict[str, Any]:
+    stat = path.stat()
+    return {
+        "name": _source_name(job, path),
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "sha256": hash_file(path),
+    }
+
+
+def _source_name(job: SceneJob, path: Path) -> str:
+    return path.relative_to(job.base).as_posix() if path.is_relative_to(job.base) else path.as_posix()
