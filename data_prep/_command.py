@@ -11,14 +11,20 @@ from typing import Any
 
 from data_prep._runner import Report, prepare_scenes
 from data_prep._scene_job import SceneJob, Store
+from data_prep._streaming import MIN_MEMORY, parse_memory
 from pointseg.data.classes import Classes, load_classes
+from pointseg.errors import InputError
 
 DEFAULT_VOXEL_SIZE = 0.05
 _SHOWN = 20
 
 
 def add_store_arguments(
-    parser: argparse.ArgumentParser, *, classes: str | None, voxel_size: float = DEFAULT_VOXEL_SIZE
+    parser: argparse.ArgumentParser,
+    *,
+    classes: str | None,
+    voxel_size: float = DEFAULT_VOXEL_SIZE,
+    streaming: bool = False,
 ) -> None:
     """Add the flags about what is written and how.
 
@@ -26,6 +32,7 @@ def add_store_arguments(
         parser: Of the data set's command.
         classes: Name of the class file taken by default; None = one must be given.
         voxel_size: The default, metres.
+        streaming: Whether its scenes can be read in chunks.
     """
     parser.add_argument("--out", required=True, type=Path, metavar="ROOT", help="folder of the prepared scenes")
     parser.add_argument(
@@ -52,6 +59,13 @@ def add_store_arguments(
     parser.add_argument(
         "--check", action="store_true", help="prepare nothing: verify what ROOT holds (counts, hashes, ranges)"
     )
+    if streaming:
+        parser.add_argument(
+            "--memory",
+            metavar="SIZE",
+            help="prepare in at most so much memory, such as 4GB, shared by the workers: slower, the same result, for "
+            "clouds larger than memory",
+        )
     parser.set_defaults(default_voxel_size=voxel_size)
 
 
@@ -77,7 +91,7 @@ def run_prepare(
 
         return run_check(args.out)
     classes = load_classes(args.classes)
-    store = Store(args.out, dataset, classes, tuple(args.voxel_size or [args.default_voxel_size]))
+    store = Store(args.out, dataset, classes, tuple(args.voxel_size or [args.default_voxel_size]), _share(args))
     try:
         report = prepare_scenes(jobs(classes), store, workers=args.workers, scheduler=args.scheduler)
     except KeyboardInterrupt:
@@ -87,12 +101,27 @@ def run_prepare(
     return 1 if report.failed else 0
 
 
+def _share(args: argparse.Namespace) -> int | None:
+    """Bytes that one worker may take."""
+    given: str | None = getattr(args, "memory", None)
+    if given is None:
+        return None
+    memory = parse_memory(given)
+    share = memory // max(args.workers, 1)
+    if share < MIN_MEMORY:
+        raise InputError(
+            f"{args.workers} workers share {memory // 10**6} MB of --memory, and each needs {-(-MIN_MEMORY // 10**6)} "
+            "MB; give more, or fewer --workers"
+        )
+    return share
+
+
 def _print(report: Report, out: Path, notes: Sequence[str]) -> None:
     repairs = [repair for result in report.results for repair in result.repairs]
     for repair in repairs[:_SHOWN]:
-        print(f"repaired: {_described(repair)}")
+        print(_described(repair))
     if len(repairs) > _SHOWN:
-        print(f"... and {len(repairs) - _SHOWN} more repairs; each is in the meta.json of its scene")
+        print(f"... and {len(repairs) - _SHOWN} more of these; each is in the meta.json of its scene")
     for note in notes:
         print(f"note: {note}")
     count = {status: sum(r.status == status for r in report.results) for status in ("written", "kept", "failed")}
@@ -108,9 +137,9 @@ def _print(report: Report, out: Path, notes: Sequence[str]) -> None:
 def _described(repair: Mapping[str, Any]) -> str:
     where = repair["file"] + (f", line {repair['line']}" if "line" in repair else "")
     if "what" in repair:
-        return f"{where}: {repair['what']}"
+        return f"noted: {where}: {repair['what']}"
     known = "known defect" if repair.get("known") else "unknown defect"
-    return f"{where}: {known}, '{repair['before']}' read as '{repair['after']}'"
+    return f"repaired: {where}: {known}, '{repair['before']}' read as '{repair['after']}'"
 
 
 def _cpus() -> int:

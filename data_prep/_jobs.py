@@ -2,7 +2,7 @@
 
 from data_prep._command import add_store_arguments, run_prepare
 from data_prep._runner import Report, prepare_scenes
-from data_prep._scene_job import RawScene, SceneJob, SceneResult, Store, prepare_scene
+from data_prep._scene_job import RawScene, SceneJob, SceneResult, Store, join_scenes, prepare_scene
 
 __all__ = [
     "RawScene",
@@ -11,6 +11,7 @@ __all__ = [
     "SceneResult",
     "Store",
     "add_store_arguments",
+    "join_scenes",
     "prepare_scene",
     "prepare_scenes",
     "run_prepare",

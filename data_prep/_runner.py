@@ -17,6 +17,7 @@ from typing import TypeVar
 from data_prep._scene_job import SceneJob, SceneResult, Store, prepare_scene
 from pointseg.atomic import remove_unfinished
 from pointseg.data.scene import prepare_root
+from pointseg.data.scene_reader import grid_name
 from pointseg.data.voxel import check_voxel_size
 from pointseg.errors import InputError
 from pointseg.progress import bytes_bar
@@ -62,6 +63,7 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
     started = time.monotonic()
     for size in store.voxel_sizes:
         check_voxel_size(size)
+        grid_name(size)
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
     if not jobs:
@@ -70,6 +72,7 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"two sources would become one scene: {', '.join(twice[:3])}; rename one, or prepare it alone")
+    remove_unfinished(store.out, "classes")
     prepare_root(store.out, store.classes)
     splits = {job.split for job in jobs}
     for split in splits:
@@ -97,7 +100,7 @@ def _run(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | 
         row = bar.add_task("preparing", total=sum(job.source_bytes() for job in jobs), status=f"0/{len(jobs)} scenes")
         for result in stream:
             results.append(result)
-            bar.update(row, advance=result.source_bytes, status=f"{len(results)}/{len(jobs)} scenes, {result.name}")
+            bar.update(row, advance=result.source_bytes, status=f"{len(results)}/{len(jobs)} scenes")
     return results
 
 

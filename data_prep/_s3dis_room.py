@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from data_prep._jobs import RawScene
+from data_prep._normals import estimate_normals
+from data_prep._s3dis_defects import skipped_copy
 from data_prep._s3dis_text import parse_points
 from pointseg.data.classes import SourceId
 from pointseg.errors import InputError
-
-KNOWN_DEFECTS: dict[str, int] = {
-    "Area_5/hallway_6/Annotations/ceiling_1.txt": 180389,
-    "Area_5/office_19/Annotations/ceiling_1.txt": 323474,
-}
-"""Annotation files of the published releases (1.2 and its aligned version) with a stray byte, and its line."""
 
 _COPY = re.compile(r"(?P<original>.+?) \([0-9]+\)")
 _NUMBERED = re.compile(r"(?P<name>.+)_(?P<number>[0-9]+)")
 
 
-def read_room(files: Sequence[Path], *, folder: Path, raw: Path, labels: Mapping[SourceId, int]) -> RawScene:
+def read_room(
+    files: Sequence[Path], *, folder: Path, raw: Path, labels: Mapping[SourceId, int], normals: bool = False
+) -> RawScene:
     """Read the annotation files of one room; instances are numbered in the order of the files.
 
     Args:
@@ -32,6 +30,7 @@ def read_room(files: Sequence[Path], *, folder: Path, raw: Path, labels: Mapping
         folder: Where they are.
         raw: Folder of the areas; repairs name files relative to it.
         labels: Source word -> class.
+        normals: Whether to estimate normals; they are turned towards the middle of the room.
 
     Raises:
         InputError: No files, or one that is not S3DIS text or of an unknown class; the message names file and line.
@@ -48,14 +47,12 @@ def read_room(files: Sequence[Path], *, folder: Path, raw: Path, labels: Mapping
         name = path.relative_to(raw).as_posix()
         copy = _COPY.fullmatch(path.stem)
         if copy and path.with_name(f"{copy['original']}.txt") in files:
-            repairs.append({"file": name, "kind": "duplicate", "what": f"skipped, a copy of {copy['original']}.txt"})
+            what = skipped_copy(path, path.with_name(f"{copy['original']}.txt"))
+            repairs.append({"file": name, "kind": "duplicate", "what": what})
             continue
         label = class_of(path.with_name(f"{copy['original']}.txt") if copy else path, labels)
         points = parse_points(path, path.read_bytes())
-        repairs += [
-            {"file": name, "kind": "stray bytes", "known": KNOWN_DEFECTS.get(name) == mended.line, **vars(mended)}
-            for mended in points.mended
-        ]
+        repairs += [{"file": name, "kind": "stray bytes", **vars(mended)} for mended in points.mended]
         if len(points.coord) == 0:
             repairs.append({"file": name, "kind": "empty", "what": "skipped, it holds no points"})
             continue
@@ -63,8 +60,10 @@ def read_room(files: Sequence[Path], *, folder: Path, raw: Path, labels: Mapping
         coords.append(points.coord)
         colors.append(points.color)
     lengths = [len(coord) for coord in coords[1:]]
+    coord = np.concatenate(coords)
     return RawScene(
-        coord=np.concatenate(coords),
+        coord=coord,
+        normal=estimate_normals(coord) if normals else None,
         color=np.concatenate(colors),
         segment=np.concatenate(segments),
         instance=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "seed": (int, "of the generator"),
     }
     for name, (kind, text) in helps.items():
-        default = generator.get_default(name)
+        default = synthetic.DENSITY["s3dis"] if name == "density" else generator.get_default(name)
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: %(default)s)")
     add_store_arguments(parser, classes="s3dis")
 

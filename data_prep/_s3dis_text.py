@@ -1,18 +1,21 @@
 """S3DIS's annotation text, ``x y z r g b`` a line: parsed strictly and whole, mended only where it must be.
 
-A few of the published files hold a stray control byte. The strict parse refuses those; the file is then mended by one
-rule and parsed again, and every mended line is reported. A comma-separated table or any other format is not mended.
+A few of the published files hold a stray control byte. The strict parse refuses those; the line is then mended from the
+table of known defects or else by the rule of ``mend_line``, the file parsed again, and every mended line reported. A
+comma-separated table or any other format is not mended.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from data_prep._s3dis_defects import stray_byte
 from pointseg.errors import InputError
 
 COLUMNS = 6
@@ -22,7 +25,12 @@ MAX_MENDED_LINES = 10
 _ALLOWED = b"0123456789+-.eE \t\r\n"
 _STRAY = re.compile(rb"[^0-9+\-.eE \t\r\n]+")
 _BETWEEN_INTEGERS = re.compile(rb"(?<![^ \t])([+-]?[0-9]+)[^0-9+\-.eE \t\r\n]+([0-9]+)(?![^ \t\r])")
+_PRINTABLE = re.compile(rb"[!-~]")
+_SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", ":": "colons"}
 _NOT_FINITE = re.compile(rb"nan|inf", re.IGNORECASE)
+_FLIPPED_BIT = 0x20
+_WITHOUT_FLIP = bytes.maketrans(*(bytes(b ^ f for b in b" +.0123456789") for f in (_FLIPPED_BIT, 0)))
+"""Control byte -> the character it was before one bit of it changed; all known defects are of this kind."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,13 @@ class MendedLine:
         line: Its number, from 1.
         before: What the file holds, unprintable bytes escaped.
         after: What was read instead.
+        known: Whether the table of known defects has it, and it now reads as it says there.
     """
 
     line: int
     before: str
     after: str
+    known: bool
 
 
 @dataclass(frozen=True)
@@ -86,16 +96,21 @@ def parse_points(path: Path, data: bytes) -> Points:
     return Points(table[:, :3], table[:, 3:].astype(np.uint8), mended)
 
 
-def mend_line(line: bytes) -> bytes:
-    """Take the stray bytes out of a line.
+def mend_line(line: bytes) -> bytes | None:
+    """A line of six good numbers made from one with stray bytes; None if neither way leads to one.
 
-    They become a space where they stand between two complete integers of a row that otherwise has five columns
-    (``185<byte>187``: a lost separator), and are deleted elsewhere (``103.0<byte>00000``).
+    First, each stray byte is taken for a character of which one bit changed (``-9.1<0x16>0`` was ``-9.160``). If that
+    does not make six good numbers, the bytes become a space where they stand between two complete integers of a row
+    that otherwise has five columns (``185<byte>187``: a lost separator), and are deleted elsewhere.
     """
+    restored = line.translate(_WITHOUT_FLIP)
+    if not _STRAY.search(restored) and _is_row(restored):
+        return restored
     # Not bytes.split(): it takes some control bytes for white space.
     if len(re.findall(rb"[^ \t\r]+", line)) == COLUMNS - 1:
         line = _BETWEEN_INTEGERS.sub(rb"\1 \2", line, count=1)
-    return _STRAY.sub(b"", line)
+    without = _STRAY.sub(b"", line)
+    return without if _is_row(without) else None
 
 
 def _mend(path: Path, data: bytes) -> tuple[bytes, tuple[MendedLine, ...]]:
@@ -109,37 +124,69 @@ def _mend(path: Path, data: bytes) -> tuple[bytes, tuple[MendedLine, ...]]:
         number = data.count(b"\n", 0, start) + 1
         before = data[start:end].rstrip(b"\r")
         shown = ascii(before)[2:-1]
-        if _NOT_FINITE.search(before):
-            raise InputError(f"{path}, line {number}: '{shown}' holds NaN or infinity; remove or correct the line")
-        after = mend_line(before)
+        _check_mendable(path, number, before, shown)
+        defect = stray_byte(path, number)
+        after = before.replace(defect.holds, defect.reads) if defect else before
+        if _STRAY.search(after):
+            after = mend_line(before) or b""
         if not _is_row(after):
             raise InputError(
-                f"{path}, line {number}: '{shown}' is not six numbers 'x y z r g b' and cannot be repaired; correct it "
-                "or fetch the file again"
+                f"{path}, line {number}: '{shown}' is not six good numbers 'x y z r g b' and cannot be repaired; "
+                "correct it or fetch the file again"
             )
         if len(mended) == MAX_MENDED_LINES:
             raise InputError(
                 f"{path}, line {number}: '{shown}' is the {MAX_MENDED_LINES + 1}th line with bytes that no number has; "
                 "the file is in another format than 'x y z r g b', or badly damaged"
             )
-        mended.append(MendedLine(number, shown, after.decode("ascii")))
+        mended.append(MendedLine(number, shown, after.decode("ascii"), bool(defect and defect.reads in after)))
         pieces += [data[done:start], after]
         done = start + len(before)
     return b"".join([*pieces, data[done:]]), tuple(mended)
 
 
+def _check_mendable(path: Path, number: int, line: bytes, shown: str) -> None:
+    """Refuse lines whose foreign bytes are no damage but meant: text, and tables of another format."""
+    if _NOT_FINITE.search(line):
+        raise InputError(f"{path}, line {number}: '{shown}' holds NaN or infinity; remove or correct the line")
+    foreign = b"".join(_STRAY.findall(line))
+    if (printable := _PRINTABLE.search(foreign)) is not None:
+        character = printable[0].decode("ascii")
+        if character in _SEPARATORS:
+            raise InputError(
+                f"{path}, line {number}: '{shown}' holds {_SEPARATORS[character]}, but S3DIS's lines are 'x y z r g b' "
+                "with spaces between and points in the numbers; convert the file, or use 'pointseg prepare cloud'"
+            )
+        raise InputError(
+            f"{path}, line {number}: '{shown}' is not six numbers 'x y z r g b' and cannot be repaired, for "
+            f"{character!r} is in no number; correct it or fetch the file again"
+        )
+    if len(_STRAY.findall(line)) > 1:
+        raise InputError(
+            f"{path}, line {number}: '{shown}' has bytes that no number has in several places and cannot be repaired; "
+            "the file is in another format than 'x y z r g b' in ASCII, or badly damaged"
+        )
+
+
 def _is_row(line: bytes) -> bool:
-    tokens = line.split()
+    """Whether a line is six finite numbers, the last three of them colours."""
+    values = _numbers(line)
+    return len(values) == COLUMNS and all(0 <= value <= 255 and value.is_integer() for value in values[3:])
+
+
+def _numbers(line: bytes) -> list[float]:
+    """The finite numbers of a line; none if a part of it is not one."""
     try:
-        return len(tokens) == COLUMNS and all(np.isfinite(float(token)) for token in tokens)
+        values = [float(token) for token in line.split()]
     except ValueError:
-        return False
+        return []
+    return values if all(map(math.isfinite, values)) else []
 
 
 def _explain(path: Path, data: bytes, error: ValueError | None) -> str:
     """The first line that is not six numbers, in words."""
     for number, line in enumerate(data.splitlines(), start=1):
-        if line.strip() and not _is_row(line):
+        if line.strip() and len(_numbers(line)) != COLUMNS:
             return (
                 f"{path}, line {number}: '{ascii(line)[2:-1]}' is not six finite numbers 'x y z r g b'; correct it or "
                 "fetch the file again"

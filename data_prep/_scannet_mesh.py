@@ -40,7 +40,7 @@ def read_mesh(path: Path) -> Mesh:
     face = _element(path, ply, "face", ("vertex_indices",))
     coord = np.stack([vertex[name].astype(np.float64) for name in _COORD], axis=1)
     color = np.stack([vertex[name] for name in _COLOR], axis=1)
-    faces = np.array(face["vertex_indices"]).reshape(-1, 3)
+    faces = _triangles(path, face["vertex_indices"])
     if len(coord) == 0:
         raise InputError(f"{path} holds no vertices; fetch it again")
     if color.dtype != np.uint8:
@@ -88,7 +88,7 @@ def vertex_normals(coord: np.ndarray, faces: np.ndarray) -> np.ndarray:
         [np.bincount(vertex, np.repeat(cross[:, axis], 3), minlength=len(coord)) for axis in range(3)], axis=1
     )
     length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.divide(total, length, out=np.zeros_like(total), where=length > 0).astype(np.float32)
+    return np.divide(total, length, out=np.zeros(total.shape), where=length > 0).astype(np.float32)
 
 
 def _open(path: Path) -> PlyData:
@@ -101,11 +101,19 @@ def _open(path: Path) -> PlyData:
         ) from error
 
 
+def _triangles(path: Path, rows: np.ndarray) -> np.ndarray:
+    if rows.dtype == object:  # an ASCII file's, one array a face
+        if any(len(row) != 3 for row in rows):
+            raise InputError(f"{path} has faces that are no triangles; it is not ScanNet's mesh: fetch it again")
+        rows = np.array([list(row) for row in rows], dtype=np.int64)
+    return np.array(rows).reshape(-1, 3)
+
+
 def _element(path: Path, ply: PlyData, name: str, properties: tuple[str, ...]) -> np.ndarray:
     present = {element.name: element.data for element in ply.elements}
     missing = set(properties) - set(present[name].dtype.names if name in present else ())
     if missing:
         raise InputError(
-            f"{path} has no {name} {', '.join(sorted(missing))}; it is not the ScanNet file of that name: fetch it again"
+            f"{path} has no {name} {', '.join(sorted(missing))}; it is not ScanNet's file of that name: fetch it again"
         )
     return present[name]

@@ -61,6 +61,8 @@ def read_objects(aggregation: Path, segments: Path) -> Objects:
         InputError: One of them is damaged or lacks what is read here.
     """
     segment_of_vertex = _whole_numbers(segments, _json(segments), "segIndices")
+    if len(segment_of_vertex) == 0:
+        raise InputError(f"{segments} holds no vertices; fetch it again")
     groups = _json(aggregation).get("segGroups")
     if not isinstance(groups, list) or not all(isinstance(g, dict) for g in groups):
         raise InputError(f"{aggregation} has no list 'segGroups'; fetch it again")
@@ -73,7 +75,7 @@ def read_objects(aggregation: Path, segments: Path) -> Objects:
             raise InputError(f"{aggregation}: object {k} lacks its 'label' or 'objectId'; fetch the file again")
         listed = np.unique(_whole_numbers(aggregation, group, "segments"))
         place = np.minimum(np.searchsorted(present, listed), len(present) - 1)
-        there = present[place] == listed if len(present) else np.zeros(len(listed), dtype=bool)
+        there = present[place] == listed
         unknown.update(listed[~there].tolist())
         taken = owner[place[there]] >= 0
         doubtful.update(listed[there][taken].tolist())

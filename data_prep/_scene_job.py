@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep._streaming import chunk_points, write_scene_streaming
 from pointseg.data.classes import Classes
 from pointseg.data.scene import PreparedScene, add_grids, hash_file, open_scene, write_scene
 from pointseg.errors import InputError
@@ -43,6 +45,29 @@ class RawScene:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def join_scenes(chunks: Iterable[RawScene]) -> RawScene:
+    """One scene of its chunks, which all have the same optional arrays; empty ones add repairs and facts alone.
+
+    Args:
+        chunks: In order.
+    """
+    parts = list(chunks)
+    full = [part for part in parts if len(part.coord)] or parts[:1]
+    arrays = {key: [getattr(part, key) for part in full] for key in _POINT_ARRAYS}
+    return RawScene(
+        **{key: each[0] if len(each) == 1 else np.concatenate(each) for key, each in arrays.items() if _given(each)},
+        repairs=tuple(repair for part in parts for repair in part.repairs),
+        facts={key: value for part in parts for key, value in part.facts.items()},
+    )
+
+
+_POINT_ARRAYS = ("coord", "color", "intensity", "normal", "segment", "instance")
+
+
+def _given(arrays: list[np.ndarray | None]) -> bool:
+    return arrays[0] is not None
+
+
 @dataclass(frozen=True)
 class SceneJob:
     """What it takes to prepare one scene; sent to worker processes and to other machines.
@@ -55,6 +80,7 @@ class SceneJob:
         read: Reads the sources; a module's function or a ``functools.partial`` of one.
         settings: What besides the sources decides the result; must fit into JSON. Others than those of the stored
             scene mean that it is made again.
+        chunks: Reads the sources so many points at a time; the last chunk may have no points. None = they cannot be.
     """
 
     split: str
@@ -63,6 +89,7 @@ class SceneJob:
     base: Path
     read: Callable[[tuple[Path, ...]], RawScene]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    chunks: Callable[[tuple[Path, ...], int], Iterable[RawScene]] | None = None
 
     @property
     def name(self) -> str:
@@ -83,12 +110,14 @@ class Store:
         dataset: Name written to every scene.
         classes: Of the root.
         voxel_sizes: Grids to store, metres.
+        memory: Bytes that preparing one scene may take; only for jobs with ``chunks``. None = read scenes whole.
     """
 
     out: Path
     dataset: str
     classes: Classes
     voxel_sizes: tuple[float, ...]
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,11 +185,16 @@ def _up_to_date(job: SceneJob, store: Store) -> PreparedScene | None:
         raise InputError(
             f"{folder} was prepared from {scene.meta['dataset']}, not {store.dataset}; choose another --out folder"
         )
-    recorded = {entry["name"]: entry for entry in scene.meta.get("sources", [])}
-    names = {_source_name(job, path): path for path in job.sources}
-    if set(recorded) != set(names) or scene.meta.get("settings", {}) != dict(job.settings):
-        return None
-    return scene if all(_unchanged(path, recorded[name]) for name, path in names.items()) else None
+    try:
+        recorded = {entry["name"]: entry for entry in scene.meta["sources"]}
+        names = {_source_name(job, path): path for path in job.sources}
+        # As JSON gives them back: a tuple is a list there.
+        settings = json.loads(json.dumps(dict(job.settings)))
+        same = set(recorded) == set(names) and scene.meta["settings"] == settings
+        unchanged = same and all(_unchanged(path, recorded[name]) for name, path in names.items())
+        return scene if unchanged and isinstance(scene.meta["repairs"], list) else None
+    except (KeyError, TypeError):
+        return None  # written by an earlier version, or damaged
 
 
 def _unchanged(path: Path, recorded: Mapping[str, Any]) -> bool:
@@ -173,20 +207,22 @@ def _unchanged(path: Path, recorded: Mapping[str, Any]) -> bool:
 def _write(job: SceneJob, store: Store) -> SceneResult:
     # Described before they are read: a file that changes meanwhile is then noticed by the next run.
     sources = [_described(job, path) for path in job.sources]
-    raw = job.read(job.sources)
-    if len(raw.coord) == 0:
-        raise InputError(f"{job.name} holds no points at all; fetch it again or leave it out")
-    write_scene(
-        store.out,
-        job.split,
-        job.scene,
-        **vars(raw),
-        dataset=store.dataset,
-        sources=sources,
-        settings=job.settings,
-        voxel_sizes=store.voxel_sizes,
-    )
-    return SceneResult(job.name, "written", len(raw.coord), raw.repairs, source_bytes=job.source_bytes())
+    shared: dict[str, Any] = {
+        "dataset": store.dataset,
+        "sources": sources,
+        "settings": job.settings,
+        "voxel_sizes": store.voxel_sizes,
+    }
+    if store.memory is not None and job.chunks is not None:
+        chunks = job.chunks(job.sources, chunk_points(store.memory))
+        folder = write_scene_streaming(store.out, job.split, job.scene, chunks, memory=store.memory, **shared)
+    else:
+        raw = job.read(job.sources)
+        if len(raw.coord) == 0:
+            raise InputError(f"{job.name} holds no points at all; fetch it again or leave it out")
+        folder = write_scene(store.out, job.split, job.scene, **vars(raw), **shared)
+    meta = open_scene(folder).meta
+    return SceneResult(job.name, "written", meta["num_points"], tuple(meta["repairs"]), source_bytes=job.source_bytes())
 
 
 def _described(job: SceneJob, path: Path) -> dict[str, Any]:

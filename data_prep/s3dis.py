@@ -17,30 +17,33 @@ from pathlib import Path
 
 from data_prep._jobs import SceneJob, add_store_arguments, run_prepare
 from data_prep._main import run_module
+from data_prep._s3dis_counts import missing
 from data_prep._s3dis_room import annotation_files, read_room
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 
 HELP = "S3DIS's native rooms (Area_*/<room>/Annotations/*.txt) to prepared, voxelised scenes."
 
-ALL_AREAS = tuple(f"Area_{k}" for k in range(1, 7))
 _AREA = re.compile(r"Area_[0-9]+")
 
 
-def jobs(raw: str | Path, classes: Classes, areas: Sequence[str] | None = None) -> list[SceneJob]:
+def jobs(
+    raw: str | Path, classes: Classes, areas: Sequence[str] | None = None, *, normals: bool = False
+) -> list[SceneJob]:
     """One job a room.
 
     Args:
         raw: Folder that holds ``Area_1``, ``Area_2``, ...
         classes: Their source ids are the words in the files' names.
         areas: Only these; None = whatever areas there are.
+        normals: Whether to estimate normals.
 
     Raises:
         InputError: No such folder or area, or no rooms.
     """
     raw = Path(raw)
     found = _areas(raw, areas)
-    result = [_job(raw, area, room, classes) for area in found for room in _rooms(raw / area)]
+    result = [_job(raw, area, room, classes, normals) for area in found for room in _rooms(raw / area)]
     if not result:
         raise InputError(
             f"{raw} holds no rooms; expected folders such as {raw / found[0] / 'office_1' / 'Annotations'}"
@@ -48,17 +51,13 @@ def jobs(raw: str | Path, classes: Classes, areas: Sequence[str] | None = None) 
     return result
 
 
-def missing_areas(raw: str | Path) -> list[str]:
-    """A sentence about the areas of S3DIS that are not in the folder; none if all are."""
-    found = _areas(Path(raw), None)
-    missing = [area for area in ALL_AREAS if area not in found]
-    return [f"not in the raw folder, so not prepared: {', '.join(missing)}"] if missing else []
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this module's flags."""
     parser.add_argument("--raw", required=True, type=Path, help="folder that holds Area_1 ... Area_6")
     parser.add_argument("--areas", nargs="+", metavar="AREA", help="only these, such as Area_1 Area_5")
+    parser.add_argument(
+        "--normals", action="store_true", help="estimate normals, turned towards the middle of the room"
+    )
     add_store_arguments(parser, classes="s3dis")
 
 
@@ -67,15 +66,16 @@ def run(args: argparse.Namespace) -> int:
     return run_prepare(
         args,
         "s3dis",
-        lambda classes: jobs(args.raw, classes, args.areas),
-        lambda: missing_areas(args.raw) if args.areas is None else [],
+        lambda classes: jobs(args.raw, classes, args.areas, normals=args.normals),
+        lambda: missing(args.raw, args.areas),
     )
 
 
-def _job(raw: Path, area: str, room: str, classes: Classes) -> SceneJob:
+def _job(raw: Path, area: str, room: str, classes: Classes, normals: bool) -> SceneJob:
     folder = raw / area / room / "Annotations"
-    read = partial(read_room, folder=folder, raw=raw, labels=classes.labels_by_source())
-    return SceneJob(area, room, tuple(annotation_files(folder)), raw, read)
+    read = partial(read_room, folder=folder, raw=raw, labels=classes.labels_by_source(), normals=normals)
+    settings = {"normals": "16 neighbours"} if normals else {}
+    return SceneJob(area, room, tuple(annotation_files(folder)), raw, read, settings)
 
 
 def _areas(raw: Path, wanted: Sequence[str] | None) -> list[str]:

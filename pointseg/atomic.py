@@ -50,5 +50,8 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
     """Remove what a killed run left of ``<folder>/<name>``."""
-    for leftover in folder.glob(f".{name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in folder.glob(f".{name}.*.tmp*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

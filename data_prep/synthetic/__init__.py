@@ -1,6 +1,7 @@
 """Furnished rooms made up from nothing, scanned by a simulated laser scanner, in S3DIS's own layout and classes.
 
-They stand in for S3DIS where the real data set is not at hand: for demonstrations, tests and quick comparisons.
+They stand in for S3DIS where the real data set is not at hand: for demonstrations, tests and quick comparisons. The
+same rooms as meshes stand in for ScanNet, and a made-up town for SensatUrban, each in that data set's own layout.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from data_prep.synthetic.furnish import build_room
 from data_prep.synthetic.palette import room_palette
 from data_prep.synthetic.plan import RoomPlan, plan_area
 from data_prep.synthetic.scanner import Scan, scan_room
+from data_prep.synthetic.scannet_writer import write_scannet
+from data_prep.synthetic.sensaturban_writer import write_sensaturban
 from data_prep.synthetic.writer import CLASS_NAMES, write_room
 from pointseg.errors import InputError
 
-HELP = "Generate furnished rooms with S3DIS's classes, as a laser scanner would see them, in S3DIS's native layout."
+HELP = "Generate rooms (S3DIS's or ScanNet's native layout) or city tiles (SensatUrban's), from nothing."
+
+DENSITY = {"s3dis": 1500.0, "scannet": 400.0, "sensaturban": 60.0}
+"""Points per square metre of seen surface that each layout gets unless told otherwise."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +36,12 @@ __all__ = ["CLASS_NAMES", "HELP", "add_arguments", "generate", "make_room", "run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this module's flags."""
     parser.add_argument("--out", required=True, type=Path, help="folder that receives Area_1, Area_2, ...")
-    parser.add_argument("--areas", type=int, default=6, help="number of areas (default: %(default)s)")
-    parser.add_argument("--rooms", type=int, default=4, help="rooms per area (default: %(default)s)")
-    parser.add_argument(
-        "--density", type=float, default=1500.0, help="points per square metre of seen surface (default: %(default)s)"
-    )
+    parser.add_argument("--layout", choices=sorted(DENSITY), default="s3dis", help="(default: %(default)s)")
+    parser.add_argument("--areas", type=int, default=6, help="S3DIS: number of areas (default: %(default)s)")
+    parser.add_argument("--rooms", type=int, default=4, help="S3DIS: rooms per area (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=5, help="the others: scenes or tiles (default: %(default)s)")
+    defaults = ", ".join(f"{value:g} {name}" for name, value in DENSITY.items())
+    parser.add_argument("--density", type=float, help=f"points per square metre of seen surface (default: {defaults})")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=2, help="processes that make rooms side by side (default: %(default)s)"
@@ -42,12 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate the rooms and print each class's share of the points."""
+    """Generate the scenes and print what was made; of S3DIS's rooms also each class's share of the points."""
+    density = DENSITY[args.layout] if args.density is None else args.density
+    if args.layout == "scannet":
+        vertices = write_scannet(args.out, scenes=args.scenes, seed=args.seed, density=density)
+        print(f"{len(vertices)} scenes, {sum(vertices.values()):,} vertices in {args.out}")
+        return 0
+    if args.layout == "sensaturban":
+        tiles = write_sensaturban(args.out, tiles=args.scenes, seed=args.seed, density=density)
+        print(f"{len(tiles)} tiles in {args.out}")
+        return 0
     counts = generate(
         args.out,
         areas=args.areas,
         rooms_per_area=args.rooms,
-        density=args.density,
+        density=density,
         seed=args.seed,
         workers=args.workers,
     )
@@ -65,7 +81,7 @@ def generate(
     *,
     areas: int = 6,
     rooms_per_area: int = 4,
-    density: float = 1500.0,
+    density: float = DENSITY["s3dis"],
     seed: int = 0,
     workers: int = 2,
 ) -> dict[str, np.ndarray]:

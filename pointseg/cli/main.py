@@ -13,7 +13,8 @@ from pointseg.commandline import Parser, guarded
 
 COMMANDS: dict[str, str] = {
     "prepare": "raw scans or synthetic rooms -> prepared, voxelised scenes",
-    "label": "draw sparse labels and store the draw",
+    "data": "look at, verify and export prepared scenes",
+    "label": "draw or import sparse labels and store them",
     "train": "train a network from sparse labels",
     "evaluate": "score runs on every raw point of the held-out scenes",
     "predict": "write one labelled PLY per scene",

@@ -16,6 +16,10 @@ See 'pointseg prepare DATASET --help' for the flags of each."""
 
 DATASETS: dict[str, tuple[str, str]] = {
     "s3dis": ("data_prep.s3dis", "S3DIS in its native layout"),
+    "sensaturban": ("data_prep.sensaturban", "SensatUrban's native tiles"),
+    "scannet": ("data_prep.scannet", "ScanNet v2's native meshes, 20 or 200 classes"),
+    "cloud": ("data_prep.cloud", "your own PLY, LAS/LAZ, E57, PCD, text and NumPy files"),
+    "pointcept": ("data_prep.pointcept", "folders as Pointcept's preprocessing writes them"),
     "synthetic": ("data_prep._s3dis_synthetic", "procedural rooms, generated first if they are not there"),
 }
 """Name -> (module, line in ``--help``); a module is imported only when its data set is asked for."""

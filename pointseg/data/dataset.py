@@ -52,9 +52,7 @@ def feature_channels(features: Sequence[str]) -> int:
     return sum(FEATURES[name] for name in features)
 
 
-def voxel_features(
-    position: np.ndarray, color: np.ndarray | None, floor: float, features: Sequence[str]
-) -> np.ndarray:
+def voxel_features(position: np.ndarray, color: np.ndarray | None, floor: float, features: Sequence[str]) -> np.ndarray:
     """The network's input, (V, C) float32, channels in the order of ``features``.
 
     Args:

@@ -21,7 +21,17 @@ from pointseg.errors import InputError
 FORMAT_VERSION = 1
 """Written to every ``meta.json``; another one is refused."""
 
-META_KEYS = ("format_version", "dataset", "scene", "split", "num_points", "counts", "offset", "arrays", "grids")
+META_KEYS: dict[str, type] = {
+    "format_version": int,
+    "dataset": str,
+    "scene": str,
+    "split": str,
+    "num_points": int,
+    "counts": dict,
+    "offset": list,
+    "arrays": list,
+    "grids": dict,
+}
 """What ``meta.json`` must hold for a scene to be read; the rest is for people and re-runs."""
 
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {
@@ -52,7 +62,13 @@ LABELS_FOLDER = "sparse_labels"
 
 
 def grid_name(voxel_size: float) -> str:
-    """The folder of a stored grid: ``grid_0.05`` for 5 cm."""
+    """The folder of a stored grid: ``grid_0.05`` for 5 cm.
+
+    Raises:
+        InputError: More than six digits, which the name could not hold.
+    """
+    if float(f"{voxel_size:g}") != voxel_size:
+        raise InputError(f"the voxel size {voxel_size} has more than six digits; use {voxel_size:g}")
     return f"grid_{voxel_size:g}"
 
 
@@ -248,11 +264,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{file} has format version {version}, this program reads version {FORMAT_VERSION}; prepare the scene again"
         )
-    missing = [key for key in META_KEYS if key not in meta]
-    unknown = [name for name in meta.get("arrays", []) if name not in ARRAYS]
-    if missing or unknown:
-        what = f"lacks {', '.join(missing)}" if missing else f"names unknown arrays {', '.join(map(str, unknown))}"
-        raise InputError(f"{file} {what}; prepare the scene again")
+    if wrong := next((key for key, kind in META_KEYS.items() if not isinstance(meta.get(key), kind)), None):
+        raise InputError(f"{file} holds {meta.get(wrong)!r} for {wrong!r}; prepare the scene again")
+    if unknown := [name for name in meta["arrays"] if name not in ARRAYS]:
+        raise InputError(f"{file} names unknown arrays {', '.join(map(str, unknown))}; prepare the scene again")
     return dict(meta)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,11 @@ import numpy as np
 
 from pointseg.atomic import remove_unfinished, replacing_file, replacing_folder
 from pointseg.data.classes import Classes, load_classes, save_classes
-from pointseg.data.scene_reader import (
-    ARRAYS,
-    AVERAGED,
-    FORMAT_VERSION,
-    GRID_ARRAYS,
-    LABELS_FOLDER,
-    PreparedScene,
-    grid_name,
-    open_scene,
-)
+from pointseg.data.npy import save_array
+from pointseg.data.scene_arrays import check_names, checked_array, class_counts, write_meta
+from pointseg.data.scene_reader import AVERAGED, GRID_ARRAYS, PreparedScene, grid_name, open_scene
 from pointseg.data.voxel import VoxelGrid, check_voxel_size, voxelize
 from pointseg.errors import InputError
-
-_PLAIN_NAME = re.compile(r"[^./\\\s][^/\\]*")
 
 
 def prepare_root(root: str | Path, classes: Classes) -> Path:
@@ -106,16 +96,14 @@ def write_scene(
     Raises:
         InputError: Arrays that do not fit together, coordinates that are not finite, a bad size or name.
     """
-    for part in (split, name):
-        if not _PLAIN_NAME.fullmatch(part) or part == LABELS_FOLDER:
-            raise InputError(f"{part!r} cannot name a split or scene; use a plain folder name")
+    check_names(split, name)
     coord = np.asarray(coord)
     if coord.ndim != 2 or coord.shape[1] != 3 or len(coord) == 0:
         raise InputError(f"scene {split}/{name} has coordinates of shape {coord.shape}; they must be (N, 3), N >= 1")
     if not np.isfinite(coord).all():
         bad = int(np.flatnonzero(~np.isfinite(coord).all(axis=1))[0])
         raise InputError(f"scene {split}/{name}: point {bad} is at {coord[bad].tolist()}; coordinates must be finite")
-    offset = np.floor(coord.min(axis=0).astype(np.float64))
+    offset = np.floor(coord.min(axis=0).astype(np.float64)) + 0.0  # no negative zeros
     given = {
         "coord": coord.astype(np.float64) - offset,
         "color": color,
@@ -125,34 +113,34 @@ def write_scene(
         "intensity": intensity,
     }
     arrays = {
-        key: _checked(key, value, len(coord), f"{split}/{name}") for key, value in given.items() if value is not None
+        key: checked_array(key, value, len(coord), f"{split}/{name}")
+        for key, value in given.items()
+        if value is not None
     }
-    counts = _counts(arrays.get("segment"))
     grids = {size: _grid(arrays, size) for size in sorted(set(voxel_sizes))}
     target = Path(root) / split / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(target) as folder:
         for key, array in arrays.items():
-            np.save(folder / f"{key}.npy", array, allow_pickle=False)
+            save_array(folder / f"{key}.npy", array)
         for size, grid in grids.items():
             _write_grid(folder / grid_name(size), grid)
-        meta = {
-            "format_version": FORMAT_VERSION,
-            "dataset": dataset,
-            "scene": name,
-            "split": split,
-            "num_points": len(coord),
-            "counts": counts,
-            "offset": offset.tolist(),
-            "arrays": list(arrays),
-            "grids": {f"{size:g}": {"num_voxels": len(grid.coord)} for size, grid in grids.items()},
-            "settings": dict(settings or {}),
-            "facts": dict(facts or {}),
-            "repairs": [dict(repair) for repair in repairs],
-            "sources": [dict(source) for source in sources],
-            "sha256": hash_arrays(folder),
-        }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_meta(
+            folder,
+            dataset=dataset,
+            split=split,
+            scene=name,
+            num_points=len(coord),
+            counts=class_counts(arrays.get("segment")),
+            offset=offset,
+            arrays=list(arrays),
+            num_voxels={size: len(grid.coord) for size, grid in grids.items()},
+            settings=settings,
+            facts=facts,
+            repairs=repairs,
+            sources=sources,
+            sha256=hash_arrays(folder),
+        )
     return target
 
 
@@ -170,7 +158,7 @@ def add_grids(scene: PreparedScene, voxel_sizes: Sequence[float]) -> PreparedSce
     missing = sorted({size for size in voxel_sizes if grid_name(size) not in known})
     if not missing:
         return scene
-    remove_unfinished(scene.path, "grid_*")
+    remove_unfinished(scene.path)
     given = {"coord": scene.coord, "color": scene.color, "segment": scene.segment, "intensity": scene.intensity}
     arrays = {key: array for key, array in given.items() if array is not None}
     hashes = dict(scene.meta.get("sha256", {}))
@@ -198,32 +186,6 @@ def hash_arrays(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in sorted(folder.rglob("*.npy"))}
 
 
-def _checked(key: str, value: np.ndarray, points: int, where: str) -> np.ndarray:
-    dtype, columns = ARRAYS[key]
-    array = np.asarray(value)
-    expected = (points,) if columns == 1 else (points, columns)
-    if array.shape != expected:
-        raise InputError(f"scene {where}: {key} has shape {array.shape}, expected {expected}")
-    if np.issubdtype(dtype, np.floating):
-        return np.ascontiguousarray(array, dtype=dtype)
-    limits = np.iinfo(dtype)  # type: ignore[type-var]
-    low = -1 if key == "segment" else limits.min
-    if array.dtype.kind not in "iu" or array.min() < low or array.max() > limits.max:
-        raise InputError(
-            f"scene {where}: {key} is {array.dtype} from {array.min()} to {array.max()}; it must be whole numbers in "
-            f"{low}..{limits.max}"
-        )
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _counts(segment: np.ndarray | None) -> dict[str, int]:
-    """Points of each class id that occurs; ``"-1"`` counts the ignored ones."""
-    if segment is None:
-        return {}
-    ids, counts = np.unique(segment, return_counts=True)
-    return {str(i): int(n) for i, n in zip(ids, counts, strict=True)}
-
-
 def _grid(arrays: Mapping[str, np.ndarray], voxel_size: float) -> VoxelGrid:
     check_voxel_size(voxel_size)
     averaged: dict[str, Any] = {key: arrays[key] for key in AVERAGED if key in arrays}
@@ -235,4 +197,4 @@ def _write_grid(folder: Path, grid: VoxelGrid) -> None:
     for key in GRID_ARRAYS:
         array = getattr(grid, key)
         if array is not None:
-            np.save(folder / f"{key}.npy", array, allow_pickle=False)
+            save_array(folder / f"{key}.npy", array)

@@ -1,31 +1,25 @@
 """Points to voxels: which voxel each point lies in, and what a voxel takes over from its points.
 
-Everything here is deterministic. One 63-bit Morton key a point and one sort of integers do the work, so voxelising
-costs about as much as sorting; ``tests/data/test_voxel.py`` holds the slow twins.
+One Morton key a point and one sort of integers do the work. The points are then merged in small pieces, so beside the
+sorted keys and the result there is hardly any memory in use. Everything is deterministic;
+``tests/data/test_voxel.py`` holds the slow twins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from pointseg.data.classes import IGNORED
+from pointseg.data.morton import sorted_pieces
+from pointseg.data.voxel_lattice import MAX_EXTENT, Lattice, check_voxel_size
+from pointseg.data.voxel_merge import PIECE, VoxelMerger
+from pointseg.data.voxel_point import Representative, representative_points
 from pointseg.errors import InputError
 
-_AXIS_BITS = 21
-"""Three axes share a 63-bit key."""
-
-MAX_EXTENT = 1 << _AXIS_BITS
-"""Most voxels a cloud may span along one axis (105 km at 5 cm)."""
-
-_SPREAD = (
-    (32, 0x001F00000000FFFF),
-    (16, 0x001F0000FF0000FF),
-    (8, 0x100F00F00F00F00F),
-    (4, 0x10C30C30C30C30C3),
-    (2, 0x1249249249249249),
-)
+__all__ = ["MAX_EXTENT", "VoxelGrid", "check_voxel_size", "voxel_labels", "voxelize"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +29,12 @@ class VoxelGrid:
     Attributes:
         voxel_size: Edge of a voxel, metres.
         coord: (V, 3) int32, floor(position / voxel_size).
-        point: (V,) int64, the representative: the lowest index among the voxel's points.
+        point: (V,) int64, the representative point.
         inverse: (N,) int64, the voxel row of each point.
         color: (V, 3) uint8, mean colour rounded half up; None if the points have none.
         segment: (V,) int16, the class most of the voxel's labelled points have, the lower one on a tie, -1 if none is
             labelled; None if the points have no labels.
+        intensity: (V,) float32, mean intensity, summed in float64; None if the points have none.
     """
 
     voxel_size: float
@@ -48,6 +43,7 @@ class VoxelGrid:
     inverse: np.ndarray
     color: np.ndarray | None = None
     segment: np.ndarray | None = None
+    intensity: np.ndarray | None = None
 
 
 def voxelize(
@@ -56,7 +52,10 @@ def voxelize(
     *,
     color: np.ndarray | None = None,
     segment: np.ndarray | None = None,
+    intensity: np.ndarray | None = None,
     num_classes: int | None = None,
+    representative: Representative = "first",
+    seed: int = 0,
 ) -> VoxelGrid:
     """Group points by voxel.
 
@@ -67,55 +66,53 @@ def voxelize(
         voxel_size: Edge of a voxel, metres.
         color: (N, 3) uint8.
         segment: (N,) whole numbers, -1 = not labelled.
+        intensity: (N,) real or whole numbers.
         num_classes: K; a label at or above it is refused.
+        representative: Which of a voxel's points stands for it: the ``first``, that of lowest index; a ``random`` one,
+            each with equal probability; or that nearest to their ``centroid``, the lowest index on a tie.
+        seed: Of the random representatives.
 
     Raises:
         InputError: NaN or infinite coordinates, a size that is not positive, a cloud of more than ``MAX_EXTENT``
-            voxels along an axis, lengths that do not match, or a label out of range.
+            voxels along an axis, lengths that do not match, a label out of range, or an unknown representative.
     """
     check_voxel_size(voxel_size)
     coord = np.asarray(coord)
     if coord.ndim != 2 or coord.shape[1] != 3:
         raise InputError(f"coordinates have shape {coord.shape}; they must be (N, 3)")
-    cell = _cells(coord, voxel_size)
-    order, starts = _sort(cell)
-    bounds = np.append(starts, len(order))
-    counts = np.diff(bounds)
-    inverse = np.empty(len(order), dtype=np.int64)
-    inverse[order] = np.repeat(np.arange(len(starts)), counts)
-    point = order[starts]
-    return VoxelGrid(
-        voxel_size=float(voxel_size),
-        coord=cell[point].astype(np.int32),
-        point=point,
-        inverse=inverse,
-        color=None if color is None else _mean_color(np.asarray(color), inverse, counts),
-        segment=None if segment is None else _majority(np.asarray(segment), order, starts, inverse, num_classes),
-    )
+    lattice = Lattice.around(*bounding_box(coord), voxel_size)
+    values = _checked_values(len(coord), color, segment, intensity, num_classes)
+    merger = VoxelMerger(lattice, frozenset(values))
+    inverse = np.empty(len(coord), dtype=np.int64)
+    voxels = _Rows(len(coord))
+    keys = (lattice.keys(part) for part in _pieces(coord))
+    for key, index in sorted_pieces(keys, len(coord), lattice.morton.bits, PIECE):
+        rows, finished = merger.add(key, index, {name: np.take(value, index, axis=0) for name, value in values.items()})
+        inverse[index] = rows
+        voxels.append(finished)
+    voxels.append(merger.close())
+    arrays = voxels.cut()
+    if representative != "first":
+        arrays["point"] = representative_points(coord, lattice, inverse, arrays["coord"], representative, seed)
+    return VoxelGrid(voxel_size=float(voxel_size), inverse=inverse, **arrays)
 
 
-def voxel_mean(values: np.ndarray, grid: VoxelGrid) -> np.ndarray:
-    """The mean of the points' values in each voxel.
-
-    Args:
-        values: (N, C).
-        grid: The grid of the same N points.
-
-    Returns:
-        (V, C) float32, summed in float64.
+def bounding_box(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest position on each axis, (3,) each; zeros for an empty cloud.
 
     Raises:
-        InputError: The number of rows is not the grid's number of points.
+        InputError: A coordinate is not finite.
     """
-    values = np.asarray(values)
-    if values.ndim != 2 or len(values) != len(grid.inverse):
-        raise InputError(f"values have shape {values.shape}; the grid needs ({len(grid.inverse)}, C)")
-    voxels = len(grid.coord)
-    counts = np.bincount(grid.inverse, minlength=voxels)
-    means = np.empty((voxels, values.shape[1]), dtype=np.float32)
-    for channel in range(values.shape[1]):
-        means[:, channel] = np.bincount(grid.inverse, values[:, channel], minlength=voxels) / counts
-    return means
+    if len(coord) == 0:
+        return np.zeros(3), np.zeros(3)
+    # Along rows of a transposed copy NumPy compares many numbers at once, down columns of three it does not.
+    boxes = [(part.min(axis=1), part.max(axis=1)) for part in (part.T.copy() for part in _pieces(coord))]
+    low = np.min([box[0] for box in boxes], axis=0)
+    high = np.max([box[1] for box in boxes], axis=0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        bad = int(np.flatnonzero(~np.isfinite(coord).all(axis=1))[0])
+        raise InputError(f"point {bad} has coordinates {coord[bad].tolist()}; they must be finite numbers of metres")
+    return low, high
 
 
 def voxel_labels(point_index: np.ndarray, label: np.ndarray, grid: VoxelGrid) -> np.ndarray:
@@ -158,105 +155,54 @@ def voxel_labels(point_index: np.ndarray, label: np.ndarray, grid: VoxelGrid) ->
     return labels
 
 
-def check_voxel_size(voxel_size: float) -> None:
-    """Refuse a voxel size that is not a positive length in metres."""
-    if not (np.isfinite(voxel_size) and voxel_size > 0):
-        raise InputError(f"the voxel size is {voxel_size}; it must be a positive number of metres, such as 0.05")
+class _Rows:
+    """Named arrays that grow by rows up to a limit. Space reserved but not written to takes no memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._length = 0
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def append(self, rows: dict[str, np.ndarray]) -> None:
+        if not self._arrays:
+            self._arrays = {name: np.empty((self._limit, *a.shape[1:]), a.dtype) for name, a in rows.items()}
+        end = self._length + len(rows["coord"])
+        for name, array in rows.items():
+            self._arrays[name][self._length : end] = array
+        self._length = end
+
+    def cut(self) -> dict[str, np.ndarray]:
+        for array in self._arrays.values():
+            array.resize((self._length, *array.shape[1:]), refcheck=False)
+        return self._arrays
 
 
-def _cells(coord: np.ndarray, voxel_size: float) -> np.ndarray:
-    """(N, 3) int64 voxel coordinates, after checking that they fit the key and int32."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
-        scaled = np.floor(coord.astype(np.float64) / voxel_size)
-    if len(scaled) == 0:
-        return scaled.astype(np.int64)
-    low, high = scaled.min(axis=0), scaled.max(axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        bad = int(np.flatnonzero(~np.isfinite(scaled).all(axis=1))[0])
-        raise InputError(f"point {bad} has coordinates {coord[bad].tolist()}; they must be finite numbers of metres")
-    extent = high - low + 1
-    if extent.max() > MAX_EXTENT:
-        raise InputError(
-            f"the cloud spans {extent.max():.0f} voxels of {voxel_size} m along one axis; at most {MAX_EXTENT} are "
-            "possible; use a larger voxel size or remove far outliers"
-        )
-    limits = np.iinfo(np.int32)
-    if low.min() < limits.min or high.max() > limits.max:
-        raise InputError(
-            f"voxel coordinates reach from {low.min():.0f} to {high.max():.0f}, beyond {limits.min}..{limits.max}; "
-            "subtract an offset from the coordinates or use a larger voxel size"
-        )
-    return scaled.astype(np.int64)
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    return (array[start : start + PIECE] for start in range(0, len(array), PIECE))
 
 
-def _sort(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Stable order of the points along the Morton curve, and where in it each voxel starts."""
-    points = len(cell)
-    if points == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    low = cell.min(axis=0)
-    key = np.zeros(points, dtype=np.int64)
-    for axis in range(3):
-        key |= _spread(cell[:, axis] - low[axis]) << axis
-    index_bits = points.bit_length()
-    if int(key.max()).bit_length() + index_bits <= 63:
-        # Key and index in one number: sorting values is several times faster than a stable argsort.
-        packed = (key << index_bits) | np.arange(points)
-        packed.sort()
-        order = packed & ((1 << index_bits) - 1)
-        ranked = packed >> index_bits
-    else:
-        order = np.argsort(key, kind="stable")
-        ranked = key[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    return order, starts
-
-
-def _spread(value: np.ndarray) -> np.ndarray:
-    """Move bit i of non-negative numbers below 2^21 to bit 3i."""
-    top = int(value.max())
-    if top < len(value):
-        # Fewer distinct values than points: spread each once.
-        return _spread_bits(np.arange(top + 1, dtype=np.int64))[value]
-    return _spread_bits(value)
-
-
-def _spread_bits(value: np.ndarray) -> np.ndarray:
-    for shift, mask in _SPREAD:
-        value = (value | (value << shift)) & mask
-    return value
-
-
-def _mean_color(color: np.ndarray, inverse: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    if color.shape != (len(inverse), 3) or color.dtype != np.uint8:
-        raise InputError(f"colours are {color.dtype} {color.shape}; they must be uint8 ({len(inverse)}, 3)")
-    means = np.empty((len(counts), 3), dtype=np.uint8)
-    for channel in range(3):
-        total = np.bincount(inverse, color[:, channel], minlength=len(counts)).astype(np.int64)
-        means[:, channel] = (2 * total + counts) // (2 * counts)
-    return means
-
-
-def _majority(
-    segment: np.ndarray, order: np.ndarray, starts: np.ndarray, inverse: np.ndarray, num_classes: int | None
-) -> np.ndarray:
-    if segment.shape != inverse.shape or segment.dtype.kind not in "iu":
-        raise InputError(f"labels are {segment.dtype} {segment.shape}; they must be whole numbers ({len(inverse)},)")
-    if len(segment) == 0:
-        return np.empty(0, np.int16)
-    top = int(segment.max())
-    limit = min(num_classes if num_classes is not None else 1 << 15, 1 << 15)
-    if segment.min() < IGNORED or top >= limit:
-        raise InputError(f"labels reach from {segment.min()} to {top}; they must lie in -1..{limit - 1}")
-    ranked = segment[order]
-    lowest, highest = np.minimum.reduceat(ranked, starts), np.maximum.reduceat(ranked, starts)
-    result = highest.astype(np.int16)
-    mixed = np.flatnonzero(lowest != highest)
-    if len(mixed):
-        row = np.full(len(starts), -1, dtype=np.int64)
-        row[mixed] = np.arange(len(mixed))
-        votes = (row[inverse] >= 0) & (segment >= 0)
-        cell = row[inverse[votes]] * (top + 1) + segment[votes].astype(np.int64)
-        histogram = np.bincount(cell, minlength=len(mixed) * (top + 1)).reshape(len(mixed), top + 1)
-        result[mixed] = histogram.argmax(axis=1)
-    return result
+def _checked_values(
+    points: int,
+    color: np.ndarray | None,
+    segment: np.ndarray | None,
+    intensity: np.ndarray | None,
+    num_classes: int | None,
+) -> dict[str, np.ndarray]:
+    """What is given, by name."""
+    values = {}
+    if color is not None:
+        values["color"] = color = np.asarray(color)
+        if color.shape != (points, 3) or color.dtype != np.uint8:
+            raise InputError(f"colours are {color.dtype} {color.shape}; they must be uint8 ({points}, 3)")
+    if segment is not None:
+        values["segment"] = segment = np.asarray(segment)
+        if segment.shape != (points,) or segment.dtype.kind not in "iu":
+            raise InputError(f"labels are {segment.dtype} {segment.shape}; they must be whole numbers ({points},)")
+        limit = min(num_classes if num_classes is not None else 1 << 15, 1 << 15)
+        if points and (segment.min() < IGNORED or segment.max() >= limit):
+            raise InputError(f"labels reach from {segment.min()} to {segment.max()}; they must lie in -1..{limit - 1}")
+    if intensity is not None:
+        values["intensity"] = intensity = np.asarray(intensity)
+        if intensity.shape != (points,) or intensity.dtype.kind not in "iuf":
+            raise InputError(f"intensities are {intensity.dtype} {intensity.shape}; they must be numbers ({points},)")
+    return values

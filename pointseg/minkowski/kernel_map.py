@@ -61,6 +61,7 @@ class Layout:
         block: output rows of a block; the last block may have fewer.
         counts: for each block, the number of pairs of each of its K segments.
         offsets: (K,) the kernel offset behind each segment.
+        centre: the offset at which every row meets itself; -1 without one.
     """
 
     n_in: int
@@ -68,6 +69,7 @@ class Layout:
     block: int
     counts: tuple[tuple[int, ...], ...]
     offsets: tuple[int, ...]
+    centre: int = -1
 
     @cached_property
     def blocks(self) -> tuple["Block", ...]:
@@ -85,7 +87,12 @@ class Layout:
     def numbers(self) -> list[int]:
         """This as a flat list; :func:`layout_of` undoes it."""
         counts = [count for block in self.counts for count in block]
-        return [self.n_in, self.n_out, self.block, len(self.offsets), *self.offsets, *counts]
+        return [self.n_in, self.n_out, self.block, self.centre, len(self.offsets), *self.offsets, *counts]
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Pairs of every segment of every block."""
+        return [stop - start for block in self.blocks for _, start, stop in block.segments]
 
     @property
     def longest(self) -> int:
@@ -101,10 +108,10 @@ class Layout:
 @lru_cache(maxsize=256)
 def layout_of(numbers: tuple[int, ...]) -> Layout:
     """The layout behind :meth:`Layout.numbers`."""
-    n_in, n_out, block, volume, *rest = numbers
+    n_in, n_out, block, centre, volume, *rest = numbers
     offsets, counts = rest[:volume], rest[volume:]
     rows = (tuple(counts[i : i + volume]) for i in range(0, len(counts), volume))
-    return Layout(n_in, n_out, block, tuple(rows), tuple(offsets))
+    return Layout(n_in, n_out, block, tuple(rows), tuple(offsets), centre)
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,8 @@ def assemble(
     empty = torch.empty(0, dtype=torch.int32, device=device)
     gather, own, bag, bag_start = (torch.cat([empty, *(part[i] for part in parts)]) for i in range(1, 5))
     counts = tuple(tuple(part[0].tolist()) for part in parts)
-    layout = Layout(n_in, n_out, block, counts, tuple(range(volume)))
+    centre = -1 if mirror is None else next((k for k, other in enumerate(mirror) if k == other), -1)
+    layout = Layout(n_in, n_out, block, counts, tuple(range(volume)), centre)
     return KernelMap(layout, inputs, outputs, gather, own, bag, bag_start, mirror)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from pointseg.minkowski.kernel_map import Block, KernelMap, RowOrder
-from pointseg.minkowski.matmul import COARSE, fast_products, rounded
+from pointseg.minkowski.matmul import SIZES, fast_products, pieces
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -28,21 +28,27 @@ def scatter_products(features: Tensor, kernel: Tensor, kernel_map: KernelMap) ->
         kernel: (K, C_in, C_out), same dtype.
         kernel_map: its K offsets.
     """
-    layout = kernel_map.layout
-    features = _visited("features", features, kernel_map.inputs)
-    out = _fresh("out", features, kernel_map.n_out, kernel.shape[2], kernel_map.outputs)
-    gathered = _buffer("left", features, layout.widest + COARSE, kernel.shape[1])
-    products = _buffer("products", features, layout.longest + COARSE, kernel.shape[2])
+    layout, device = kernel_map.layout, features.device.type
+    work = kernel.shape[1] * kernel.shape[2]
+    features = _visited(features, kernel_map.inputs)
+    out = features.new_empty((kernel_map.n_out, kernel.shape[2]))
+    gathered = _buffer("left", features, layout.widest + SIZES[-1], kernel.shape[1])
+    products = _buffer("products", features, layout.longest + SIZES[-1], kernel.shape[2])
     weights = kernel.unbind()
+    numbers = iter(kernel_map.gather.split(layout.lengths))
     with fast_products(features):
         for block in layout.blocks:
             for k, start, stop in block.segments:
-                count, size, place = stop - start, rounded(stop - start, features.device), start - block.start
-                torch.index_select(features, 0, kernel_map.gather[start:stop], out=gathered[:count])
+                sizes = pieces(stop - start, work, device)
+                if k == layout.centre and sum(sizes) == stop - start:
+                    left = features[block.first : block.last]
+                    next(numbers)
+                else:
+                    left = _gather(features, next(numbers), gathered, sum(sizes))
                 # Rows beyond the segment are spoilt here, and overwritten by the next segment.
-                torch.mm(gathered[:size], weights[k], out=products[place : place + size])
+                _multiply(left, weights[k], products, start - block.start, sizes)
             _sum(products, kernel_map, block, out)
-    return kernel_map.outputs.undo(out)
+    return out
 
 
 def gradients(
@@ -58,66 +64,94 @@ def gradients(
         need_input: whether the first one is wanted; None otherwise.
         need_kernel: whether the second one is wanted; None otherwise.
     """
-    layout = swapped.layout
-    features = _visited("features", features, swapped.outputs)
-    grad = _visited("grad", grad, swapped.inputs)
-    grad_input = _fresh("out", features, len(features), features.shape[1], swapped.outputs) if need_input else None
+    layout, device = swapped.layout, features.device.type
+    work = kernel.shape[1] * kernel.shape[2]
+    grad = _visited(grad, swapped.inputs)
+    grad_input = torch.empty_like(features) if need_input else None
     grad_kernel = kernel.new_zeros(kernel.shape, dtype=sum_dtype(features.dtype)) if need_kernel else None
-    right = _buffer("right", grad, layout.widest + COARSE, kernel.shape[2])
-    left = _buffer("left", features, layout.widest + COARSE, kernel.shape[1])
-    products = _buffer("products", grad, layout.longest + COARSE, kernel.shape[1])
-    weights = kernel.to(features.dtype).transpose(1, 2).unbind()
+    gathered = _buffer("right", grad, layout.widest + SIZES[-1], kernel.shape[2])
+    mine = _buffer("left", features, layout.widest + SIZES[-1], kernel.shape[1])
+    products = _buffer("products", grad, layout.longest + SIZES[-1], kernel.shape[1])
+    # Contiguous: square kernels then share their compiled products with the forward pass.
+    weights = kernel.to(features.dtype).transpose(1, 2).contiguous().unbind()
+    numbers = iter(swapped.gather.split(layout.lengths))
+    places = iter(swapped.own.split(layout.lengths))
     with fast_products(features):
         for block in layout.blocks:
-            own = features[block.first : block.last]
+            own = _block_rows(features, swapped.outputs, block)
             for k, start, stop in block.segments:
-                count, size, place = stop - start, rounded(stop - start, grad.device), start - block.start
-                torch.index_select(grad, 0, swapped.gather[start:stop], out=right[:count])
+                sizes = pieces(stop - start, work, device)
+                theirs, ours = next(numbers), next(places)
+                centre = k == layout.centre and sum(sizes) == stop - start
+                right = grad[block.first : block.last] if centre else _gather(grad, theirs, gathered, sum(sizes))
                 if grad_input is not None:
-                    torch.mm(right[:size], weights[k], out=products[place : place + size])
+                    _multiply(right, weights[k], products, start - block.start, sizes)
                 if grad_kernel is not None:
-                    torch.index_select(own, 0, swapped.own[start:stop], out=left[:count])
-                    left[count:size] = 0
-                    right[count:size] = 0
-                    _add_outer(left[:size], right[:size], grad_kernel[k])
+                    left = own if centre else _gather(own, ours, mine, sum(sizes))
+                    _add_outer(left, right, grad_kernel[k], stop - start, sizes)
             if grad_input is not None:
                 _sum(products, swapped, block, grad_input)
-    if grad_input is not None:
-        grad_input = swapped.outputs.undo(grad_input)
     return grad_input, None if grad_kernel is None else grad_kernel.to(kernel.dtype)
 
 
-def _visited(name: str, features: Tensor, order: RowOrder) -> Tensor:
+def _visited(features: Tensor, order: RowOrder) -> Tensor:
     """The rows in the order in which the map numbers them."""
     if order.rows is None:
         return features
-    return torch.index_select(features, 0, order.rows, out=_buffer(name, features, len(features), features.shape[1]))
+    out = _buffer("visited", features, len(features), features.shape[1])
+    return torch.index_select(features, 0, order.rows, out=out)
 
 
-def _fresh(name: str, like: Tensor, rows: int, channels: int, order: RowOrder) -> Tensor:
-    """Room for a result: a new tensor, or a buffer where its rows have to be put back in their own order."""
-    return like.new_empty((rows, channels)) if order.rows is None else _buffer(name, like, rows, channels)
+def _block_rows(features: Tensor, order: RowOrder, block: Block) -> Tensor:
+    """The rows that the block visits."""
+    if order.rows is None:
+        return features[block.first : block.last]
+    out = _buffer("block", features, block.last - block.first, features.shape[1])
+    return torch.index_select(features, 0, order.rows[block.first : block.last], out=out)
 
 
-def _add_outer(left: Tensor, right: Tensor, total: Tensor) -> None:
-    """``total += left.T @ right``."""
+def _gather(rows: Tensor, numbers: Tensor, room: Tensor, size: int) -> Tensor:
+    """(size, C): the rows of these numbers, and after them whatever the room held."""
+    torch.index_select(rows, 0, numbers, out=room[: len(numbers)])
+    return room[:size]
+
+
+def _multiply(left: Tensor, weight: Tensor, products: Tensor, place: int, sizes: tuple[int, ...]) -> None:
+    """``products[place:] = left @ weight``, piece by piece."""
+    if len(sizes) == 1:
+        torch.mm(left, weight, out=products[place : place + sizes[0]])
+        return
+    for part, out in zip(left.split(sizes), products[place : place + len(left)].split(sizes), strict=True):
+        torch.mm(part, weight, out=out)
+
+
+def _add_outer(left: Tensor, right: Tensor, total: Tensor, count: int, sizes: tuple[int, ...]) -> None:
+    """``total += left[:count].T @ right[:count]``, piece by piece."""
+    if count < len(left):
+        left[count:] = 0
+        right[count:] = 0
     # fp16 sums of thousands of rows can pass 65504 before they reach the fp32 total.
     if left.dtype == torch.float16:
         left, right = left.float(), right.float()
-    if left.dtype == total.dtype:
-        total.addmm_(left.T, right)
-    else:
-        total += left.T @ right
+    for part, other in zip(left.split(sizes), right.split(sizes), strict=True):
+        if left.dtype == total.dtype:
+            total.addmm_(part.T, other)
+        else:
+            total += part.T @ other
 
 
 def _sum(products: Tensor, kernel_map: KernelMap, block: Block, out: Tensor) -> None:
     """Each output row of the block: the sum of its pairs' products."""
-    places = kernel_map.bag[block.start : block.stop]
+    places, rows = kernel_map.bag[block.start : block.stop], kernel_map.outputs.rows
     if len(places) and products.shape[1]:
         starts = kernel_map.bag_start[block.first : block.last]
-        out[block.first : block.last] = embedding_bag(places, products[: len(places)], starts, mode="sum")
+        sums = embedding_bag(places, products[: len(places)], starts, mode="sum")
     else:
-        out[block.first : block.last] = 0
+        sums = out.new_zeros((block.last - block.first, out.shape[1]))
+    if rows is None:
+        out[block.first : block.last] = sums
+    else:
+        out.index_copy_(0, rows[block.first : block.last], sums)
 
 
 class _Buffers(threading.local):

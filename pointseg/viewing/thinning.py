@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pointseg.data.morton import Morton
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import IGNORED, Cloud
 
@@ -67,23 +68,13 @@ def select_points(cloud: Cloud, max_points: int) -> Selection:
 
 
 def morton_codes(coord: np.ndarray) -> np.ndarray:
-    """(N,) uint64 places along a Morton curve over the bounding cube of ``coord`` (N, 3)."""
+    """(N,) int64 places along a Morton curve over the bounding cube of ``coord`` (N, 3)."""
     if len(coord) == 0:
-        return np.zeros(0, dtype=np.uint64)
+        return np.zeros(0, dtype=np.int64)
     low = coord.min(axis=0).astype(np.float64)
     size = max(float(np.ptp(coord, axis=0).max()), 1e-9)
-    codes = np.zeros(len(coord), dtype=np.uint64)
-    for axis in range(3):
-        cell = np.clip((coord[:, axis] - low[axis]) / size * 2**_BITS, 0, 2**_BITS - 1).astype(np.uint64)
-        codes |= _spread(cell) << np.uint64(axis)
-    return codes
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Two zero bits after every one of the 16 low bits of values (N,) uint64."""
-    for shift, mask in ((16, 0xFF0000FF), (8, 0xF00F00F00F), (4, 0xC30C30C30C3), (2, 0x249249249249)):
-        values = (values | (values << np.uint64(shift))) & np.uint64(mask)
-    return values
+    cell = np.clip((coord - low) / size * 2**_BITS, 0, 2**_BITS - 1).astype(np.int64)
+    return Morton([_BITS] * 3).keys(cell)
 
 
 def even_steps(count: int, take: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def test_every_data_set_has_help_of_its_own(name, capsys):
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert f"usage: pointseg prepare {name}" in printed
-    assert all(flag in printed for flag in ("--raw", "--out", "--voxel-size", "--workers"))
+    assert all(flag in printed for flag in ("--out", "--voxel-size", "--workers", "--check"))
 
 
 def test_a_data_set_is_imported_only_when_it_is_asked_for(monkeypatch, capsys):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pointseg.atomic import remove_unfinished
+from pointseg.data import scene_writer
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import add_grids, list_scenes, list_splits, open_scene, prepare_root, write_scene
 from pointseg.data.voxel import voxelize
@@ -203,7 +204,7 @@ DAMAGES = {
     "meta.json is damaged ": lambda p: (p / "meta.json").write_bytes(b"\xff\xfe"),
     "has format version 99, this program reads version 1": lambda p: edit_meta(p, format_version=99),
     "has format version None": lambda p: (p / "meta.json").write_text("[]"),
-    "lacks num_points": lambda p: edit_meta(p, num_points=None),
+    "holds None for 'num_points'": lambda p: edit_meta(p, num_points=None),
     "names unknown arrays feature": lambda p: edit_meta(p, arrays=["coord", "feature"]),
     "there is no scene folder": shutil.rmtree,
 }
@@ -225,7 +226,7 @@ def test_a_write_that_breaks_off_leaves_no_scene_and_keeps_the_old_one(root, mon
     if replacing:
         write_scene(root, "a", "b", **cloud(20))
     calls = []
-    save = np.save
+    save = scene_writer.save_array
 
     def failing(*args, **kwargs):
         calls.append(args)
@@ -233,7 +234,7 @@ def test_a_write_that_breaks_off_leaves_no_scene_and_keeps_the_old_one(root, mon
             raise error
         save(*args, **kwargs)
 
-    monkeypatch.setattr(np, "save", failing)
+    monkeypatch.setattr(scene_writer, "save_array", failing)
     with pytest.raises(type(error)):
         write_scene(root, "a", "b", **cloud())
     monkeypatch.undo()
@@ -246,14 +247,15 @@ def test_a_process_killed_in_mid_write_leaves_no_scene(root):
     script = """
         import os, signal, sys
         import numpy as np
+        from pointseg.data import scene_writer
         from pointseg.data.scene import write_scene
-        save, calls = np.save, []
+        save, calls = scene_writer.save_array, []
         def dying(*args, **kwargs):
             calls.append(1)
             if len(calls) == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             save(*args, **kwargs)
-        np.save = dying
+        scene_writer.save_array = dying
         zeros = np.zeros((50, 3))
         write_scene(sys.argv[1], "a", "b", coord=zeros, color=zeros.astype(np.uint8), segment=np.zeros(50, int),
                     dataset="toy", sources=[], repairs=[], voxel_sizes=[0.1])

@@ -15,7 +15,9 @@ import pytest
 from data_prep import s3dis
 from data_prep._jobs import Store, prepare_scenes
 from data_prep._main import run_module
-from data_prep._s3dis_room import KNOWN_DEFECTS, annotation_files
+from data_prep._s3dis_counts import missing
+from data_prep._s3dis_defects import STRAY_BYTES
+from data_prep._s3dis_room import annotation_files
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import list_scenes, open_scene
 from pointseg.errors import InputError
@@ -133,22 +135,30 @@ def test_natural_order(tmp_path):
 
 
 def test_the_known_defects_are_recognised_on_their_lines(tmp_path, out):
-    for file, line in KNOWN_DEFECTS.items():
-        path = tmp_path / "raw" / file
+    defects = [defect for defect in STRAY_BYTES if "/Annotations/" in defect.file]
+    for defect in defects:
+        path = tmp_path / "raw" / defect.file
         path.parent.mkdir(parents=True)
-        path.write_bytes(
-            b"22.350 6.692 3.048 1 2 3\n" * (line - 1) + b"22.35 6.69 3.04 185\x16187 190\n" + b"1.0 2.0 3.0 4 5 6\n"
-        )
+        bad = b"22.35 6.69 3.04 " + defect.holds + (b" 190\n" if b"\x00" in defect.holds else b" 187 190\n")
+        path.write_bytes(b"22.350 6.692 3.048 1 2 3\n" * (defect.line - 1) + bad + b"1.0 2.0 3.0 4 5 6\n")
     report = prepare(tmp_path / "raw", out)
     repairs = [repair for result in report.results for repair in result.repairs]
-    assert {repair["file"]: repair["line"] for repair in repairs} == KNOWN_DEFECTS
-    for repair in repairs:
-        assert repair["known"] is True
-        assert repair["kind"] == "stray bytes"
-        assert (repair["before"], repair["after"]) == ("22.35 6.69 3.04 185\\x16187 190", "22.35 6.69 3.04 185 187 190")
+    assert {repair["file"]: repair["line"] for repair in repairs} == {d.file: d.line for d in defects}
+    assert all(repair["known"] and repair["kind"] == "stray bytes" for repair in repairs)
+    colors = {scene.name: scene.color[-2].tolist() for scene in list_scenes(out)}
+    assert colors == {"hallway_6": [185, 187, 190], "office_19": [103, 187, 190]}
     for scene in list_scenes(out):
-        assert scene.color[-2].tolist() == [185, 187, 190]
         assert scene.meta["repairs"] == [r for r in repairs if r["file"].startswith(f"{scene.split}/{scene.name}/")]
+
+
+def test_normals_are_stored_when_asked_for_and_only_then(raw, out):
+    prepare(raw, out)
+    assert open_scene(out / "Area_1" / "office_1").normal is None
+    store = Store(out, "s3dis", CLASSES, (0.5,))
+    report = prepare_scenes(s3dis.jobs(raw, CLASSES, normals=True), store, workers=1)
+    assert set(statuses(report).values()) == {"written"}
+    scene = open_scene(out / "Area_1" / "office_1")
+    np.testing.assert_allclose(np.linalg.norm(scene.normal, axis=1), 1, atol=1e-6)
 
 
 def test_an_unknown_defect_is_mended_and_said_to_be_unknown(raw, out, capsys):
@@ -261,7 +271,7 @@ def test_a_new_voxel_size_is_added_without_parsing_again(raw, out):
 def test_only_the_areas_that_were_named(raw, out):
     report = prepare(raw, out, areas=["Area_5"])
     assert list(statuses(report)) == ["Area_5/office_1"]
-    assert s3dis.missing_areas(raw) == ["not in the raw folder, so not prepared: Area_2, Area_3, Area_4, Area_6"]
+    assert missing(raw)[0] == "not in the raw folder, so not prepared: Area_2, Area_3, Area_4, Area_6"
 
 
 def test_what_a_killed_run_left_is_removed(raw, out):

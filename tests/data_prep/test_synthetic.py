@@ -177,3 +177,11 @@ def test_command_prints_shares_and_reports_bad_flags(tmp_path: Path, capsys: pyt
     assert "share %" in capsys.readouterr().out
     assert run_module(HELP, add_arguments, run, [*flags, "--seed", "-3"]) == 2
     assert capsys.readouterr().err.split(": ", 1)[1].startswith("error: --seed is -3")
+
+
+@pytest.mark.parametrize(("layout", "expected"), [("scannet", "1 scenes, "), ("sensaturban", "1 tiles in")])
+def test_the_other_layouts(tmp_path, capsys, layout, expected):
+    flags = ["--out", str(tmp_path), "--layout", layout, "--scenes", "1", "--density", "5"]
+    assert run_module(HELP, add_arguments, run, flags) == 0
+    assert expected in capsys.readouterr().out
+    assert list(tmp_path.rglob("*.ply"))

@@ -1,0 +1,142 @@
+"""NPZ: arrays with one row a point, found by name: coord (N, 3) or x, y, z; color, normal, intensity, label and so on.
+
+Arrays are read a chunk of rows at a time, except those in Fortran order. Arrays of another length are not per-point
+fields; writing back copies them, and any others, byte by byte. Arrays of Python objects are never opened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from pointseg.data.formats.format import Columns, Format, Header, reading, writing
+from pointseg.data.formats.numpy_array import BAD_HEADER, THREE_COLUMNS, columns_of
+from pointseg.data.formats.roles import plain_name
+from pointseg.errors import InputError
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, *BAD_HEADER)
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+
+
+def _members(path: Path) -> dict[str, _Member]:
+    """The arrays of the file, by name; object arrays are left out."""
+    members = {}
+    with reading(path, "NPZ", *_DAMAGED), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.filename.endswith(".npy"):
+                continue
+            with archive.open(info) as file:
+                shape, fortran, dtype = _array_header(file)
+                start = file.tell()
+            if dtype.hasobject:
+                continue
+            held, promised = info.file_size - start, dtype.itemsize * int(np.prod(shape, dtype=object))
+            if held != promised:
+                raise InputError(
+                    f"{path} is damaged: its array {info.filename[:-4]!r} of shape {shape} holds {held:,} bytes where "
+                    f"{promised:,} are promised; fetch or export it again"
+                )
+            members[info.filename[:-4]] = _Member(info.filename[:-4], shape, dtype, fortran)
+    return members
+
+
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _points(path: Path, members: dict[str, _Member]) -> tuple[int, dict[str, tuple[str, int | None]]]:
+    """N, and where each column is."""
+    lengths = [
+        m.shape[0]
+        for m in members.values()
+        if (m.name.casefold() in THREE_COLUMNS and THREE_COLUMNS[m.name.casefold()][0] == "x" and m.shape[1:] == (3,))
+        or (plain_name(m.name) == "x" and len(m.shape) == 1)
+    ]
+    if not lengths:
+        held = ", ".join(f"{m.name} {m.shape}" for m in members.values())
+        raise InputError(
+            f"{path} has no coordinates: neither coord (N, 3) nor x, y, z; its arrays are {held or 'none'}"
+        )
+    where: dict[str, tuple[str, int | None]] = {}
+    for member in members.values():
+        if member.shape[:1] == (lengths[0],):
+            where |= columns_of(member.name, member.dtype, member.shape[1:])
+    return lengths[0], where
+
+
+def _header(path: Path) -> Header:
+    members = _members(path)
+    count, where = _points(path, members)
+    fields = tuple(m.name for m in members.values() if m.shape[:1] == (count,))
+    kinds = {column: members[name].dtype.newbyteorder("=") for column, (name, _) in where.items()}
+    return Header(count, fields, kinds)
+
+
+def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Columns]:
+    members = _members(path)
+    count, where = _points(path, members)
+    names = dict.fromkeys(where[column][0] for column in wanted)
+    with reading(path, "NPZ", *_DAMAGED), ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        files = {name: stack.enter_context(archive.open(f"{name}.npy")) for name in names}
+        whole = {name: np.lib.format.read_array(files[name]) for name in names if members[name].fortran}
+        for name in names:
+            if name not in whole:
+                _array_header(files[name])
+        for start in range(0, count, chunk_points):
+            rows = min(chunk_points, count - start)
+            arrays = {
+                name: whole[name][start : start + rows] if name in whole else _rows(files[name], members[name], rows)
+                for name in names
+            }
+            yield {column: _column(arrays[where[column][0]], where[column][1]) for column in wanted}
+
+
+def _rows(file: IO[bytes], member: _Member, rows: int) -> np.ndarray:
+    row = member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=int))
+    return np.frombuffer(file.read(rows * row), member.dtype).reshape(rows, *member.shape[1:])
+
+
+def _column(values: np.ndarray, index: int | None) -> np.ndarray:
+    values = values if index is None else values[:, index]
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _write(source: Path, target: Path, added: Columns) -> None:
+    with writing(*_DAMAGED), zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            with old.open(info) as file, new.open(_like(info), "w", force_zip64=True) as copy:
+                shutil.copyfileobj(file, copy)
+        compression = old.infolist()[0].compress_type
+        for name, values in added.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = compression
+            with new.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+
+
+def _like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(info.filename, info.date_time)
+    entry.compress_type = info.compress_type
+    return entry
+
+
+NPZ = Format("NPZ", _header, _chunks, _write)

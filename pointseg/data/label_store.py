@@ -1,0 +1,163 @@
+"""Reading stored sparse labels, and refusing those that do not belong to the scenes as they are now.
+
+They live in ``<root>/sparse_labels/<name>``: ``<split>/<scene>.npy``, int64 (L, 2) of raw point index and class, and
+``spec.json``. Drawn ones have a rule and a seed there; imported ones have a ``source`` instead.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.data.label_weights import class_weights
+from pointseg.data.scene_reader import LABELS_FOLDER, PreparedScene, map_array
+from pointseg.data.scene_writer import hash_file
+from pointseg.errors import InputError
+
+SPEC_VERSION = 1
+"""Written to every ``spec.json``; another one is refused."""
+
+SETTINGS = ("rule", "seed", "voxel_size", "splits")
+"""What decides a draw; an import also has its ``source``."""
+
+RESULTS = ("classes", "counts", "class_points", "class_voxels", "num_labels", "num_points", "num_voxels", "scenes")
+"""What else every ``spec.json`` must hold to be read."""
+
+CLICKS = "clicks"
+"""The kind of source whose classes a person chose, so that no ground truth has to confirm them."""
+
+
+@dataclass(frozen=True)
+class SparseLabels:
+    """Stored sparse labels: a draw, or an import.
+
+    Attributes:
+        path: ``<root>/sparse_labels/<name>``.
+        spec: The content of its ``spec.json``.
+    """
+
+    path: Path
+    spec: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the draw."""
+        return self.path.name
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(K,) int64, annotated points of each class."""
+        return np.array(self.spec["counts"], dtype=np.int64)
+
+    @property
+    def source(self) -> dict[str, Any] | None:
+        """Where imported labels are from: ``kind`` and what else decides them; None for a draw."""
+        return self.spec.get("source")
+
+    def class_weights(self, kind: str) -> np.ndarray:
+        """(K,) float64 weights of the classes by how many labelled points each has; see ``class_weights``."""
+        return class_weights(self.counts, kind)
+
+    def for_scene(self, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray]:
+        """The annotation of a scene.
+
+        Labels taken from a ground truth are compared with the scene's; a person's clicks need none. Imported labels are
+        also compared with the hashes of their own file and of the coordinates they were made for.
+
+        Args:
+            scene: A prepared scene of the draw's root.
+
+        Returns:
+            index (L,) int64 raw point indices, rising, and label (L,) int16 classes.
+
+        Raises:
+            InputError: The draw does not cover the scene, its file is damaged, or it was made on other data.
+        """
+        key = scene_key(scene)
+        if key not in self.spec["scenes"]:
+            raise InputError(self._uncovered(key))
+        file = label_file(self.path, scene)
+        rows = map_array(file, np.int64, 2)
+        index, label = np.array(rows[:, 0]), np.array(rows[:, 1], dtype=np.int16)
+        entry = self.spec["scenes"][key]
+        fits = len(rows) == entry["labels"] and entry["points"] == scene.num_points
+        if self.source is not None:
+            made_for, now = entry["coord_sha256"], coord_hash(scene)
+            fits = fits and hash_file(file) == entry["sha256"] and (None in (made_for, now) or made_for == now)
+        if self.source is None or self.source["kind"] != CLICKS:
+            fits = fits and _agrees(index, label, scene.segment)
+        if not fits:
+            again = "draw again" if self.source is None else "import again"
+            raise InputError(
+                f"the draw {self.name!r} was made on other data than scene {key} holds now; delete {self.path} and "
+                f"{again}"
+            )
+        return index, label
+
+    def _uncovered(self, key: str) -> str:
+        if key in self.spec.get("scenes_without", []):
+            return (
+                f"the labels {self.name!r} have no click on scene {key}; add some and import again, or leave the scene "
+                "out by moving it to another split"
+            )
+        return (
+            f"the draw {self.name!r} does not cover scene {key}; it covers the splits "
+            f"{', '.join(self.spec['splits'])} as they were when it was made; draw again under another name"
+        )
+
+
+def open_labels(root: str | Path, name: str) -> SparseLabels:
+    """Open stored labels.
+
+    Args:
+        root: Folder of prepared scenes.
+        name: Of the draw.
+
+    Raises:
+        InputError: There is no such draw, or its ``spec.json`` is damaged.
+    """
+    folder = Path(root) / LABELS_FOLDER
+    path = folder / name
+    if not name or not path.is_dir():
+        there = sorted(p.name for p in folder.glob("*") if p.is_dir() and not p.name.startswith("."))
+        raise InputError(
+            f"{root} has no sparse labels named {name!r}; it has {', '.join(there) or 'none'}; draw some with "
+            "'pointseg label'"
+        )
+    file = path / "spec.json"
+    try:
+        spec = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is missing or damaged ({error}); delete {path} and draw again") from error
+    if not isinstance(spec, dict) or spec.get("spec_version") != SPEC_VERSION:
+        raise InputError(f"{file} is not of version {SPEC_VERSION}; delete {path} and draw again")
+    missing = [key for key in (*SETTINGS, *RESULTS) if key not in spec]
+    if missing:
+        raise InputError(f"{file} lacks {', '.join(missing)}; delete {path} and draw again")
+    return SparseLabels(path, spec)
+
+
+def label_file(folder: Path, scene: PreparedScene) -> Path:
+    """Where the labels of a scene are in a draw's folder."""
+    return folder / scene.split / f"{scene.name}.npy"
+
+
+def scene_key(scene: PreparedScene) -> str:
+    """``<split>/<scene>``."""
+    return f"{scene.split}/{scene.name}"
+
+
+def coord_hash(scene: PreparedScene) -> str | None:
+    """The SHA-256 of the scene's coordinates as stored in its ``meta.json``; None in scenes prepared without hashes."""
+    value = scene.meta.get("sha256", {}).get("coord.npy")
+    return None if value is None else str(value)
+
+
+def _agrees(index: np.ndarray, label: np.ndarray, segment: np.ndarray | None) -> bool:
+    if segment is None or (len(index) and not (index.min() >= 0 and index.max() < len(segment))):
+        return False
+    return bool(np.array_equal(segment[index], label))

@@ -1,0 +1,102 @@
+"""``--memory``: own clouds and tiles prepared in chunks give the same root, byte for byte, as prepared whole."""
+
+import os
+from pathlib import Path
+
+import laspy
+import numpy as np
+import pytest
+
+from data_prep import _streaming, cloud, sensaturban
+from data_prep._jobs import prepare_scenes
+from data_prep._main import run_module
+from data_prep._scene_job import Store
+from data_prep.synthetic.sensaturban_writer import write_sensaturban
+from pointseg.data.classes import load_classes
+from pointseg.data.scene import list_scenes
+
+REAL = Path(os.environ.get("POINTSEG_TEST_DATA", "nowhere")) / "urban"
+
+
+def content(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Chunks and buffers of a few hundred points, so that small clouds are cut into many."""
+    monkeypatch.setattr("data_prep._scene_job.chunk_points", lambda memory: 700)
+
+
+def both(jobs, classes, tmp_path):
+    roots = []
+    for name, memory in (("whole", None), ("bounded", _streaming.MIN_MEMORY)):
+        report = prepare_scenes(jobs, Store(tmp_path / name, "mine", classes, (0.5, 2.0), memory))
+        assert not report.failed, report.failed
+        roots.append(tmp_path / name)
+    assert content(roots[0]) == content(roots[1])
+    return list_scenes(roots[1])
+
+
+def write_las(path, n=5000):
+    rng = np.random.default_rng(0)
+    las = laspy.LasData(laspy.LasHeader(point_format=7, version="1.4"))
+    las.header.scales, las.header.offsets = [0.001] * 3, [700_000, 6_000_000, 0]
+    las.x, las.y, las.z = rng.uniform(0, 30, (3, n)) + np.array([[770_500], [6_277_550], [40]])
+    las.red, las.green, las.blue = rng.integers(0, 65536, (3, n))
+    las.intensity = rng.integers(0, 4000, n)
+    las.classification = rng.choice([1, 2, 5, 6], n)
+    las.write(str(path))
+
+
+def test_a_coloured_las_cloud(tmp_path):
+    write_las(tmp_path / "a.las")
+    classes = load_classes("asprs")
+    (scene,) = both(cloud.jobs([tmp_path / "a.las"], classes), classes, tmp_path)
+    assert scene.num_points == 5000
+    assert scene.meta["repairs"][-1]["what"].startswith("ignored, by the class file: 1 (")
+    assert scene.meta["facts"]["label_field"] == "classification"
+
+
+def test_generated_tiles(tmp_path):
+    write_sensaturban(tmp_path / "raw", tiles=2, seed=0, density=3)
+    classes = load_classes("sensaturban")
+    scenes = both(sensaturban.jobs(tmp_path / "raw", classes), classes, tmp_path)
+    assert len(scenes) == 2
+    assert min(scene.num_points for scene in scenes) > 2000
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real scenes: set POINTSEG_TEST_DATA")
+def test_a_real_tile(tmp_path):
+    classes = load_classes("asprs")
+    (scene,) = both(cloud.jobs([REAL / "test_data_77055_627760_LA93_IGN69.laz"], classes), classes, tmp_path)
+    assert scene.num_points == 60_653
+
+
+def test_ids_without_a_class_are_listed_with_all_their_points(tmp_path):
+    write_las(tmp_path / "a.las")
+    (tmp_path / "mine.yaml").write_text("dataset: mine\nclasses: [{name: ground, color: [1, 2, 3], source: [2]}]\n")
+    classes = load_classes(tmp_path / "mine.yaml")
+    jobs = cloud.jobs([tmp_path / "a.las"], classes)
+    errors = [
+        prepare_scenes(jobs, Store(tmp_path / "out", "mine", classes, (1.0,), memory)).failed[0].error
+        for memory in (None, _streaming.MIN_MEMORY)
+    ]
+    counts = {i: int((laspy.read(tmp_path / "a.las").classification == i).sum()) for i in (1, 5, 6)}
+    assert errors[0] == errors[1]
+    assert all(f"{i} ({n:,} points)" in errors[0] for i, n in counts.items())
+    assert list((tmp_path / "out" / "all").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "message"),
+    [("12", 1, "the memory bound is '12'"), ("1MB", 1, "1 MB; it must be at least"), ("200MB", 2, "2 workers share")],
+)
+def test_bounds_that_cannot_be_kept(tmp_path, capsys, memory, workers, message):
+    write_las(tmp_path / "a.las", 50)
+    arguments = [str(tmp_path / "a.las"), "--out", str(tmp_path / "out"), "--classes", "asprs"]
+    code = run_module(
+        cloud.HELP, cloud.add_arguments, cloud.run, [*arguments, "--memory", memory, "--workers", str(workers)]
+    )
+    assert code == 2
+    assert message in capsys.readouterr().err
