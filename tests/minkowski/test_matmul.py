@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from pointseg.minkowski import matmul
-from pointseg.minkowski.matmul import fast_products, rounded
-
-CPU = torch.device("cpu")
+from pointseg.minkowski.matmul import SIZES, fast_products, pieces
 
 
 def setting():
@@ -108,10 +106,17 @@ def test_a_processor_that_rounds_is_found_out_and_left_alone(monkeypatch):
         assert setting() == before
 
 
-def test_row_counts_are_rounded_up_to_few():
-    given = [0, 1, 63, 64, 65, 255, 256, 257, 512, 513, 8191]
-    assert [rounded(rows, CPU) for rows in given] == [0, 64, 64, 64, 128, 256, 256, 512, 512, 768, 8192]
-    assert len({rounded(rows, CPU) for rows in range(8193)}) == 36
-    # The buffers hold this many rows more than there are pairs.
-    assert max(rounded(rows, CPU) - rows for rows in range(8193)) < matmul.COARSE
-    assert rounded(77, torch.device("meta")) == 77
+@pytest.mark.parametrize("work", [3 * 32, 32 * 32, 96 * 96, 256 * 256])
+def test_products_are_cut_into_pieces_of_few_sizes(work):
+    cut = {rows: pieces(rows, work, "cpu") for rows in range(1, 9000)}
+    assert {size for sizes in cut.values() for size in sizes} <= set(SIZES)
+    assert all(rows <= sum(sizes) for rows, sizes in cut.items())
+    assert all(sum(sizes[:-1]) < rows for rows, sizes in cut.items()), "only the last piece is padded"
+    assert cut[64] == (64,)
+    assert cut[8192] == (8192,)
+
+
+def test_a_call_is_saved_where_padding_costs_less():
+    assert pieces(2100, 3 * 32, "cpu") == (4096,)
+    assert pieces(2100, 256 * 256, "cpu") == (2048, 64)
+    assert pieces(77, 1, "meta") == (77,)
