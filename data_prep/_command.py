@@ -91,26 +91,29 @@ def run_prepare(
 
         return run_check(args.out)
     classes = load_classes(args.classes)
-    store = Store(args.out, dataset, classes, tuple(args.voxel_size or [args.default_voxel_size]), _share(args))
     try:
-        report = prepare_scenes(jobs(classes), store, workers=args.workers, scheduler=args.scheduler)
+        wanted = jobs(classes)
+        sizes = tuple(args.voxel_size or [args.default_voxel_size])
+        store = Store(args.out, dataset, classes, sizes, _share(args, len(wanted)))
+        report = prepare_scenes(wanted, store, workers=args.workers, scheduler=args.scheduler)
     except KeyboardInterrupt:
         print("interrupted; finished scenes are kept and skipped when the command is run again", file=sys.stderr)
         return 130
-    _print(report, args.out, notes())
+    _print(report, args.out, [*notes(), *_others(report, args.out)])
     return 1 if report.failed else 0
 
 
-def _share(args: argparse.Namespace) -> int | None:
-    """Bytes that one worker may take."""
+def _share(args: argparse.Namespace, jobs: int) -> int | None:
+    """Bytes that one worker may take: of a cluster's, each so much; of this machine's, together so much."""
     given: str | None = getattr(args, "memory", None)
     if given is None:
         return None
     memory = parse_memory(given)
-    share = memory // max(args.workers, 1)
+    workers = 1 if args.scheduler is not None else max(1, min(args.workers, jobs))
+    share = memory // workers
     if share < MIN_MEMORY:
         raise InputError(
-            f"{args.workers} workers share {memory // 10**6} MB of --memory, and each needs {-(-MIN_MEMORY // 10**6)} "
+            f"{workers} workers share {memory // 10**6} MB of --memory, and each needs {-(-MIN_MEMORY // 10**6)} "
             "MB; give more, or fewer --workers"
         )
     return share
@@ -132,6 +135,15 @@ def _print(report: Report, out: Path, notes: Sequence[str]) -> None:
     )
     for result in report.failed:
         print(f"failed: {result.name}: {result.error}", file=sys.stderr)
+
+
+def _others(report: Report, out: Path) -> list[str]:
+    """A note about scenes of the root that this run did not touch: left from earlier, or from other sources."""
+    ours = {result.name for result in report.results}
+    there = {f"{path.parent.parent.name}/{path.parent.name}" for path in out.glob("[!.]*/[!.]*/meta.json")}
+    left = sorted(there - ours)
+    shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+    return [f"{len(left)} scenes of {out} were not part of this run and stay as they are: {shown}"] if left else []
 
 
 def _described(repair: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from data_prep._scene_job import SceneJob, SceneResult, Store, prepare_scene
 from pointseg.atomic import remove_unfinished
 from pointseg.data.scene import prepare_root
+from pointseg.data.scene_arrays import check_names
 from pointseg.data.scene_reader import grid_name
 from pointseg.data.voxel import check_voxel_size
 from pointseg.errors import InputError
@@ -68,11 +69,15 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
         raise InputError(f"--workers is {workers}; it must be at least 1")
     if not jobs:
         raise InputError("there are no scenes to prepare; check the folder that was given")
+    for job in jobs:
+        check_names(job.split, job.scene)
     names = [job.name for job in jobs]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"two sources would become one scene: {', '.join(twice[:3])}; rename one, or prepare it alone")
     remove_unfinished(store.out, "classes")
+    # Workers elsewhere may start in another folder.
+    store = replace(store, out=store.out.absolute())
     prepare_root(store.out, store.classes)
     splits = {job.split for job in jobs}
     for split in splits:
@@ -94,7 +99,7 @@ def _run(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | 
     elif workers == 1:
         stream = (prepare_scene(job, store) for job in jobs)
     else:
-        stream = _in_processes(partial(prepare_scene, store=store), jobs, workers)
+        stream = _in_processes(partial(prepare_scene, store=store), jobs, workers, _died)
     results: list[SceneResult] = []
     with bytes_bar() as bar:
         row = bar.add_task("preparing", total=sum(job.source_bytes() for job in jobs), status=f"0/{len(jobs)} scenes")
@@ -104,21 +109,38 @@ def _run(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | 
     return results
 
 
-def _in_processes(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
+def _died(job: SceneJob) -> SceneResult:
+    error = "its worker process was killed, most likely for lack of memory; use a machine with more, or --memory"
+    return SceneResult(job.name, "failed", error=error, source_bytes=job.source_bytes())
+
+
+def _in_processes(function: Callable[[T], R], items: Sequence[T], workers: int, died: Callable[[T], R]) -> Iterator[R]:
+    """The results as they come; ``died(item)`` for an item whose process was killed."""
+    left = list(range(len(items)))
+    try:
+        for number, result in _pooled(function, items, workers):
+            left.remove(number)
+            yield result
+    except BrokenProcessPool:
+        # One death breaks the whole pool and does not say whose it was: the rest goes on one at a time.
+        for number in left:
+            try:
+                for _, result in _pooled(function, items[number : number + 1], 1):
+                    yield result
+            except BrokenProcessPool:
+                yield died(items[number])
+
+
+def _pooled(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[tuple[int, R]]:
     others = set(multiprocessing.active_children())
     # Spawned, not forked: a fork would copy the locks of the threads that draw the progress bar.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         with _interrupts_ignored():
-            futures = [pool.submit(function, item) for item in items]
+            futures = {pool.submit(function, item): number for number, item in enumerate(items)}
         for future in as_completed(futures):
-            yield future.result()
+            yield futures[future], future.result()
         pool.shutdown()
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"a worker process was killed, most likely for lack of memory; run again with fewer than {workers} "
-            "--workers; finished scenes are kept"
-        ) from error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
@@ -144,6 +166,11 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], scheduler: str) 
         try:
             for future in distributed.as_completed(futures):
                 yield future.result()
+        except distributed.KilledWorker as error:
+            raise InputError(
+                f"workers of the cluster died again and again, most likely for lack of memory ({error}); finished "
+                "scenes are kept"
+            ) from error
         except BaseException:
             client.cancel(futures)
             raise

@@ -15,6 +15,7 @@ import numpy as np
 from data_prep._streaming import chunk_points, write_scene_streaming
 from pointseg.data.classes import Classes
 from pointseg.data.scene import PreparedScene, add_grids, hash_file, open_scene, write_scene
+from pointseg.data.scene_reader import ARRAYS
 from pointseg.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def prepare_scene(job: SceneJob, store: Store) -> SceneResult:
     """
     try:
         scene = _up_to_date(job, store)
-        if scene is not None:
+        if scene is not None and not _needs_bound(scene, store):
             add_grids(scene, store.voxel_sizes)
             repairs = tuple(scene.meta["repairs"])
             return SceneResult(job.name, "kept", scene.num_points, repairs, source_bytes=job.source_bytes())
@@ -165,6 +166,11 @@ def prepare_scene(job: SceneJob, store: Store) -> SceneResult:
     return SceneResult(job.name, "failed", error=message, source_bytes=job.source_bytes())
 
 
+def _needs_bound(scene: PreparedScene, store: Store) -> bool:
+    """Whether grids are missing that may not be made from the whole scene at once."""
+    return store.memory is not None and not set(store.voxel_sizes) <= set(scene.voxel_sizes)
+
+
 def _system_error(error: OSError, store: Store) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
@@ -177,6 +183,7 @@ def _up_to_date(job: SceneJob, store: Store) -> PreparedScene | None:
     folder = store.out / job.split / job.scene
     if not folder.exists():
         return None
+    _refuse_foreign(folder, job)
     try:
         scene = open_scene(folder)
     except InputError:
@@ -195,6 +202,28 @@ def _up_to_date(job: SceneJob, store: Store) -> PreparedScene | None:
         return scene if unchanged and isinstance(scene.meta["repairs"], list) else None
     except (KeyError, TypeError):
         return None  # written by an earlier version, or damaged
+
+
+def _refuse_foreign(folder: Path, job: SceneJob) -> None:
+    """See that writing the scene replaces nothing but a scene that was made from the same files."""
+    if any(path.resolve().is_relative_to(folder.resolve()) for path in job.sources):
+        raise InputError(f"{folder} holds the raw files themselves; choose an --out folder apart from them")
+    ours = {"meta.json", *(f"{name}.npy" for name in ARRAYS)}
+    foreign = [path for path in folder.iterdir() if path.name not in ours and not path.name.startswith(("grid_", "."))]
+    if foreign:
+        raise InputError(f"{folder} holds {foreign[0].name}, which no prepared scene has; choose another --out folder")
+    try:
+        stored = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sources"]
+        sources = {entry["name"]: Path(entry["path"]) for entry in stored}
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # damaged, or written by an earlier version: to be made again
+    for path in job.sources:
+        before = sources.get(_source_name(job, path))
+        if before is not None and before != path.absolute() and before.exists() and not before.samefile(path):
+            raise InputError(
+                f"{folder} was made from {before}, which is still there, and would be replaced by {path}; rename one "
+                "of the two, or choose another --out folder or --split"
+            )
 
 
 def _unchanged(path: Path, recorded: Mapping[str, Any]) -> bool:
@@ -229,6 +258,7 @@ def _described(job: SceneJob, path: Path) -> dict[str, Any]:
     stat = path.stat()
     return {
         "name": _source_name(job, path),
+        "path": str(path.absolute()),
         "bytes": stat.st_size,
         "mtime_ns": stat.st_mtime_ns,
         "sha256": hash_file(path),

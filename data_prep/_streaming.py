@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from pointseg.atomic import replacing_folder
-from pointseg.data.scene import hash_file
 from pointseg.data.scene_arrays import check_names, checked_array, class_counts, write_meta
 from pointseg.data.scene_reader import ARRAYS, AVERAGED, grid_name
+from pointseg.data.scene_writer import hash_arrays
 from pointseg.data.voxel import bounding_box, check_voxel_size
 from pointseg.data.voxel_external import WORKING_BYTES, record_type, voxelize_to_files
 from pointseg.data.voxel_files import ArrayWriter, read_array, read_rows, write_array
@@ -169,7 +169,7 @@ def write_scene_streaming(
             facts=cloud.facts,
             repairs=cloud.repairs,
             sources=sources,
-            sha256={path.relative_to(folder).as_posix(): hash_file(path) for path in sorted(folder.rglob("*.npy"))},
+            sha256=hash_arrays(folder),
         )
     return target
 

@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _expanded(files: Sequence[str | Path]) -> list[Path]:
     paths: list[Path] = []
-    for path in map(Path, files):
+    for path in (Path(file).absolute() for file in files):
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
             if not inside:

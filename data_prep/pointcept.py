@@ -41,7 +41,7 @@ def jobs(raw: str | Path, classes: Classes, *, segment_name: str = "segment", sp
     Raises:
         InputError: No such folder, or no scenes in it.
     """
-    raw = Path(raw)
+    raw = Path(raw).absolute()
     if not raw.is_dir():
         raise InputError(f"there is no folder {raw}; give the one that holds Pointcept's splits with --raw")
     flat = _scenes(raw)

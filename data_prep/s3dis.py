@@ -41,7 +41,7 @@ def jobs(
     Raises:
         InputError: No such folder or area, or no rooms.
     """
-    raw = Path(raw)
+    raw = Path(raw).absolute()
     found = _areas(raw, areas)
     result = [_job(raw, area, room, classes, normals) for area in found for room in _rooms(raw / area)]
     if not result:

@@ -68,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     splits.add_argument("--split", metavar="NAME", help="without lists: every scene of scans belongs to this split")
     parser.add_argument(
+        "--train-list",
+        type=Path,
+        metavar="FILE",
+        help="of the train split only the scenes in this list, such as limited_reconstruction/10.txt",
+    )
+    parser.add_argument(
         "--labels-from",
         choices=("ply", "aggregation"),
         help="the 20 classes from labels.ply or from the annotated objects (default: ply); the 200 are always from "
@@ -95,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     notes: list[str] = []
 
     def jobs(classes: Classes) -> list[SceneJob]:
-        found = plan(args.raw, splits_from=args.splits_from, split=args.split)
+        found = plan(args.raw, splits_from=args.splits_from, split=args.split, train_list=args.train_list)
         notes.extend([*found.notes, *lacking(found, labels_from)])
         return scene_jobs(
             found, args.raw, classes, benchmark=args.benchmark, labels_from=labels_from, axis_align=args.axis_align
@@ -105,21 +111,24 @@ def run(args: argparse.Namespace) -> int:
     return run_prepare(args, dataset, jobs, lambda: notes)
 
 
-def plan(raw: Path, *, splits_from: Path | None = None, split: str | None = None) -> Plan:
+def plan(
+    raw: Path, *, splits_from: Path | None = None, split: str | None = None, train_list: Path | None = None
+) -> Plan:
     """Find the scenes and the split of each.
 
     Args:
         raw: Folder that holds ``scans``.
         splits_from: Folder of the official lists; None = ``raw``, ``raw/meta`` or the folder above, the first with one.
         split: Instead of lists: the split of every scene below ``scans``; those below ``scans_test`` are ``test``.
+        train_list: Of the scenes of the train split only those in this file.
 
     Raises:
         InputError: No such folder, no lists, or no scenes.
     """
-    folders = _scene_folders(raw)
+    folders = _scene_folders(raw.absolute())
     if split is not None:
         scenes = tuple(("test" if p.parent.name == "scans_test" else split, p) for p in folders.values())
-        return Plan(scenes, _label_table(raw, None), ())
+        return Plan(_limited(scenes, train_list), _label_table(raw, None), ())
     meta = _meta(raw, splits_from)
     lists = {name: read_scene_list(meta / file) for name, file in SPLITS.items() if (meta / file).is_file()}
     scenes = tuple((name, folders[scene]) for name, listed in lists.items() for scene in listed if scene in folders)
@@ -135,7 +144,16 @@ def plan(raw: Path, *, splits_from: Path | None = None, split: str | None = None
     unlisted = sorted(set(folders) - {folder.name for _, folder in scenes})
     if unlisted:
         notes.append(f"{len(unlisted)} scenes are in none of the lists and left out: {_some(unlisted)}")
-    return Plan(scenes, _label_table(raw, meta), tuple(notes))
+    return Plan(_limited(scenes, train_list), _label_table(raw, meta), tuple(notes))
+
+
+def _limited(scenes: tuple[tuple[str, Path], ...], train_list: Path | None) -> tuple[tuple[str, Path], ...]:
+    if train_list is None:
+        return scenes
+    wanted = set(read_scene_list(train_list))
+    if not any(split == "train" and folder.name in wanted for split, folder in scenes):
+        raise InputError(f"none of the {len(wanted)} scenes of {train_list} is in the train split here; leave it out")
+    return tuple((split, folder) for split, folder in scenes if split != "train" or folder.name in wanted)
 
 
 def scene_jobs(

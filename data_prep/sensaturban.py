@@ -36,7 +36,7 @@ def jobs(raw: str | Path, classes: Classes) -> list[SceneJob]:
     Raises:
         InputError: No such folder, no tiles, or a tile without a split.
     """
-    raw, labels = Path(raw), classes.labels_by_source()
+    raw, labels = Path(raw).absolute(), classes.labels_by_source()
     return [_job(raw, path, split, labels) for path, split in find_tiles(raw).items()]
 
 

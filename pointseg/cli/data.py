@@ -86,10 +86,7 @@ def run_check(root: Path) -> int:
 
 def _export(root: Path, out: Path, segment_name: str) -> int:
     export = export_root(root, out, segment_name=segment_name, watch=lambda scenes: track(scenes, "exporting"))
-    print(
-        f"{out}: {export.scenes} scenes; {export.linked} files linked (they share the prepared scenes' disk space), "
-        f"{export.copied} copied, {export.converted} converted"
-    )
+    print(f"{out}: {export.scenes} scenes, {export.files} files")
     for note in export.notes:
         print(f"note: {note}")
     return 0

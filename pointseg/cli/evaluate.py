@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     if any(run.classes.names != runs[0].classes.names for run in runs):
         raise InputError("the runs were trained on different class files and cannot share a table; evaluate them apart")
     splits = args.splits or list(runs[0].config.data.eval_splits)
+    if not splits:
+        raise InputError(f"{args.runs[0]} was trained without held-out splits; name splits to score with --splits")
     if not args.splits and any(list(run.config.data.eval_splits) != splits for run in runs):
         raise InputError("the runs hold out different splits and cannot share a table; name the splits with --splits")
     short = [Path(path).name for path in args.runs]

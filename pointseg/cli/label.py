@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pointseg.data.scene import list_splits
+from pointseg.data.scene import list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, default_name, draw
 from pointseg.errors import InputError
 
@@ -29,8 +29,8 @@ file with the header x,y,z,class and, for several scenes, scene), --from-segment
 ROOT/sparse_labels/NAME; the same command again only checks what is there. The exit code is 1 if a click was near no
 point."""
 
-HELD_OUT = "Area_5"
-"""S3DIS's test area: never annotated unless it is named."""
+HELD_OUT = ("Area_5", "val", "test")
+"""S3DIS's test area and what other data sets hold out: never annotated unless named."""
 
 _SHOWN = 20
 """Unmatched clicks that are printed one by one."""
@@ -49,16 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--voxel-size",
         type=float,
         metavar="METRES",
-        help="of the stored grid that is drawn from (default: 0.05) or that shares are stated on (default: the finest)",
+        help="of the stored grid that is drawn from (default: 0.05, or the only one) or that shares are stated on "
+        "(default: the finest)",
     )
     parser.add_argument("--name", help="of the labels (default: such as 0.1pct_seed0, or the name of the file)")
-    parser.add_argument("--splits", nargs="+", help=f"what to annotate (default: all but {HELD_OUT})")
+    parser.add_argument("--splits", nargs="+", help=f"what to annotate (default: all but {', '.join(HELD_OUT)})")
 
 
 def run(args: argparse.Namespace) -> int:
-    splits = args.splits or [split for split in list_splits(args.data) if split != HELD_OUT]
+    splits = args.splits or [split for split in list_splits(args.data) if split not in HELD_OUT]
     if not splits:
-        raise InputError(f"{args.data} holds no scenes outside {HELD_OUT}; name what to annotate with --splits")
+        held_out = ", ".join(HELD_OUT)
+        raise InputError(f"{args.data} holds no scenes outside {held_out}; name what to annotate with --splits")
     for flag, given, owner in (("--seed", args.seed, args.rule), ("--max-distance", args.max_distance, args.clicks)):
         if given is not None and owner is None:
             raise InputError(f"{flag} is {given}, but nothing here depends on it; leave it out")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _store(args: argparse.Namespace, splits: list[str]) -> SparseLabels:
     if args.rule is not None:
         seed = 0 if args.seed is None else args.seed
-        voxel_size = 0.05 if args.voxel_size is None else args.voxel_size
+        voxel_size = _drawn_from(args.data, splits) if args.voxel_size is None else args.voxel_size
         name = default_name(args.rule, seed) if args.name is None else args.name
         return draw(args.data, args.rule, seed=seed, voxel_size=voxel_size, splits=splits, name=name)
     common: dict[str, Any] = {"splits": splits, "voxel_size": args.voxel_size, "name": args.name}
@@ -92,6 +94,12 @@ def _store(args: argparse.Namespace, splits: list[str]) -> SparseLabels:
     from data_prep._scannet_lists import read_point_lists
 
     return import_lists(args.data, read_point_lists(args.from_list), source=args.from_list, **common)
+
+
+def _drawn_from(root: Path, splits: list[str]) -> float:
+    """The grid of a draw that names none: where the scenes have a single one, that."""
+    sizes = {size for scene in list_scenes(root, splits) for size in scene.voxel_sizes}
+    return sizes.pop() if len(sizes) == 1 else 0.05
 
 
 def _notes(labels: SparseLabels) -> list[str]:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pointseg.data.formats import SUFFIXES, write_predictions
+from pointseg.data.scene import PreparedScene, hash_file
 from pointseg.device import pick_device
+from pointseg.errors import InputError
 from pointseg.progress import track
 from pointseg.training import Run
 from pointseg.training.loop import predictor
@@ -18,6 +21,7 @@ HELP = """Predict prepared scenes and write one labelled PLY per scene.
 
   pointseg predict runs/erda
   pointseg predict runs/erda --data other/root --splits Area_3 --out predictions
+  pointseg predict runs/mine --native
 
 Every raw point in its order, in the scan's own coordinates, with its colour and the fields scalar_pred, scalar_gt,
 scalar_error and scalar_confidence, which CloudCompare opens as scalar fields of those names."""
@@ -27,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="run folder")
     parser.add_argument("--out", help="folder to write to (default: RUN/predictions)")
     parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
-    parser.add_argument("--splits", nargs="+", default=[], help="splits to predict (default: the recipe's eval_splits)")
+    parser.add_argument("--splits", nargs="+", default=[], help="(default: the recipe's eval_splits, or all)")
+    parser.add_argument(
+        "--native",
+        action="store_true",
+        help="write each cloud in its own format, every original field kept (scenes of 'pointseg prepare cloud')",
+    )
     parser.add_argument("--data", metavar="ROOT", help="prepared scenes, if not where the run was trained")
     parser.add_argument("--device", help="cpu, cuda, mps (default: CUDA if there is one)")
 
@@ -38,7 +47,14 @@ def run(args: argparse.Namespace) -> int:
     predict = predictor(run, run.load_model(args.checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
     for scene in track(run.scenes(args.splits, args.data), "predicting"):
+        source = _source(scene) if args.native else None
         prediction = predict(scene)
+        if source is not None:
+            target = out / scene.split / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_predictions(source, target, prediction.pred, confidence=prediction.confidence)
+            print(target)
+            continue
         cloud = Cloud(
             coord=np.asarray(scene.coord),
             color=scene.color,
@@ -53,3 +69,19 @@ def run(args: argparse.Namespace) -> int:
         write_ply(path, cloud, run.classes)
         print(path)
     return 0
+
+
+def _source(scene: PreparedScene) -> Path:
+    """The cloud file that a scene was made from, seen to be there and unchanged.
+
+    Raises:
+        InputError: The scene was not made from one cloud file, or that has moved or changed.
+    """
+    sources = scene.meta.get("sources", [])
+    where = f"scene {scene.split}/{scene.name}"
+    path = Path(sources[0].get("path", "")) if len(sources) == 1 else None
+    if path is None or path.suffix.lower() not in SUFFIXES or scene.meta["dataset"] != "cloud":
+        raise InputError(f"{where} was not made from one cloud file by 'pointseg prepare cloud'; leave out --native")
+    if not path.is_file() or hash_file(path) != sources[0]["sha256"]:
+        raise InputError(f"{path}, which {where} was made from, is gone or has changed; prepare it again")
+    return path

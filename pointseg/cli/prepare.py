@@ -10,6 +10,8 @@ from typing import Any
 HELP = """Turn raw scans into prepared scenes: memory-mapped arrays with their voxel grids. Safe to run again.
 
   pointseg prepare s3dis --raw Stanford3dDataset_v1.2_Aligned_Version --out data/s3dis
+  pointseg prepare scannet --raw ScanNet --out data/scannet
+  pointseg prepare cloud scans/*.laz --classes mine.yaml --out data/mine
   pointseg prepare synthetic --raw data/synthetic_raw --out data/synthetic --voxel-size 0.08
 
 See 'pointseg prepare DATASET --help' for the flags of each."""

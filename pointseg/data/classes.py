@@ -54,6 +54,15 @@ class Classes:
             raise InputError(f"{self.dataset} has no class {name!r}; its classes are {', '.join(self.names)}")
         return self.names.index(name)
 
+    def same_as(self, other: Classes) -> bool:
+        """Whether everything is equal, colours included."""
+        return self == other and np.array_equal(self.colors, other.colors)
+
+    def extended_by(self, other: Classes) -> bool:
+        """Whether ``other`` has the same classes and knows, beside others, all our source ids as we do."""
+        same = (self.dataset, self.names) == (other.dataset, other.names) and np.array_equal(self.colors, other.colors)
+        return same and self.labels_by_source().items() <= other.labels_by_source().items()
+
     def labels_by_source(self) -> dict[SourceId, int]:
         """Source id -> label, -1 for those that are ignored."""
         table: dict[SourceId, int] = {source: k for k, sources in enumerate(self.source_ids) for source in sources}

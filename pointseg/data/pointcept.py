@@ -19,9 +19,7 @@ another name, and intensity becomes ``strength.npy``, float32 (N, 1).
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +38,6 @@ RECORD = "pointseg.json"
 """Written beside the splits: what the numbers and coordinates of the folders mean."""
 
 _LABEL_NAME = re.compile(r"segment[A-Za-z0-9_]*")
-_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 @dataclass(frozen=True)
@@ -49,16 +46,12 @@ class Export:
 
     Attributes:
         scenes: How many.
-        linked: Files that are hard links to the prepared ones.
-        copied: Files that are copies, because the folders lie on different disks.
-        converted: Files with another layout than the prepared ones.
+        files: How many.
         notes: What the reader of the folders should know.
     """
 
     scenes: int
-    linked: int
-    copied: int
-    converted: int
+    files: int
     notes: tuple[str, ...]
 
 
@@ -92,11 +85,8 @@ def export_root(
     classes, scenes = load_classes(root / "classes.yaml"), list_scenes(root)
     if not scenes:
         raise InputError(f"{root} holds no prepared scenes; make some with 'pointseg prepare'")
-    done = {"linked": 0, "copied": 0, "converted": 0}
+    _refuse_foreign(out, scenes)
     try:
-        for scene in watch(scenes):
-            for how in _export_scene(scene, out, segment_name):
-                done[how] += 1
         out.mkdir(parents=True, exist_ok=True)
         record = {
             "dataset": classes.dataset,
@@ -106,39 +96,41 @@ def export_root(
         }
         with replacing_file(out / RECORD) as unfinished:
             unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        files = sum(_export_scene(scene, out, segment_name) for scene in watch(scenes))
     except OSError as error:
         raise InputError(
             f"cannot write to {out}: {error.strerror}; free space or choose another folder, and export again"
         ) from error
-    return Export(len(scenes), **done, notes=_notes(scenes, segment_name))
+    return Export(len(scenes), files, _notes(scenes, segment_name))
 
 
-def _export_scene(scene: PreparedScene, out: Path, segment_name: str) -> list[str]:
-    """Write one scene and say for each file how: linked, copied or converted."""
+def _export_scene(scene: PreparedScene, out: Path, segment_name: str) -> int:
+    """Write one scene and say how many files it has."""
     target = out / scene.split / scene.name
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(target.parent, scene.name)
     names = {"segment": segment_name}
-    done: list[str] = []
     with replacing_folder(target) as folder:
+        # Copies, not links: whoever writes to the export must not change the prepared scene.
         for name in scene.meta["arrays"]:
             if name != "intensity":
-                done.append(_link(scene.path / f"{name}.npy", folder / f"{names.get(name, name)}.npy"))
+                shutil.copyfile(scene.path / f"{name}.npy", folder / f"{names.get(name, name)}.npy")
         if (intensity := scene.intensity) is not None:
             save_array(folder / "strength.npy", np.asarray(intensity)[:, None])
-            done.append("converted")
-    return done
+    return len(scene.meta["arrays"])
 
 
-def _link(source: Path, target: Path) -> str:
+def _refuse_foreign(out: Path, scenes: Sequence[PreparedScene]) -> None:
+    """See that no folder is replaced that an earlier export did not write."""
+    record = out / RECORD
     try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copyfile(source, target)
-        return "copied"
-    return "linked"
+        ours = json.loads(record.read_text(encoding="utf-8"))["scenes"] if record.exists() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is damaged ({error}); choose another folder") from error
+    for scene in scenes:
+        name = f"{scene.split}/{scene.name}"
+        if name not in ours and (out / name).exists():
+            raise InputError(f"{out / name} exists and was not exported from here; choose another --out folder")
 
 
 def _notes(scenes: Sequence[PreparedScene], segment_name: str) -> tuple[str, ...]:

@@ -34,13 +34,13 @@ def prepare_root(root: str | Path, classes: Classes) -> Path:
     """
     root = Path(root)
     copy = root / "classes.yaml"
-    if copy.is_file():
-        there = load_classes(copy)
-        if there != classes or not np.array_equal(there.colors, classes.colors):
+    if copy.is_file() and not (there := load_classes(copy)).same_as(classes):
+        if any(root.glob("[!.]*/[!.]*/meta.json")) and not there.extended_by(classes):
             raise InputError(
                 f"{root} was prepared with other classes ({there.dataset}: {', '.join(there.names)}; see {copy}); use "
                 "the same class file or choose another folder"
             )
+    elif copy.is_file():
         return root
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class DataConfig:
     Attributes:
         root: folder of prepared scenes.
         labels: name of a sparse-label draw under ``root``, or ``full`` for every point's label.
-        eval_splits: held out and scored.
+        eval_splits: held out and scored; empty = nothing is scored and there is no best checkpoint.
         train_splits: trained on; empty = every split that is not held out.
         voxel_size: metres; a grid of this size must have been prepared.
         features: the network's input, out of ``ones``, ``color``, ``height``.
@@ -49,7 +49,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(bool(self.features), "data.features is empty; name at least one of ones, color, height")
         feature_channels(self.features)
-        require(bool(self.eval_splits), "data.eval_splits is empty; name at least one split to score on")
         require(self.voxel_size > 0, f"data.voxel_size is {self.voxel_size}; it must be a length above 0 in metres")
         require(
             self.max_voxels >= SMALLEST_CROP,

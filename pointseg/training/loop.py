@@ -50,7 +50,7 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
     config = run.config
     model, method, optimizer = _build(run, device)
     done, best = _restore(run, model, method, optimizer)
-    dataset, eval_scenes = _training_data(run), run.scenes()
+    dataset, eval_scenes = _training_data(run), run.scored_scenes()
     tracker = Tracker(run.path, done)
     evaluated: dict[str, float] = {}
     model.train()
@@ -61,16 +61,16 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
         scalars = {"loss": float(terms.total.detach()), **{name: float(value) for name, value in terms.log.items()}}
         if done % LOG_EVERY == 0 or last:
             tracker.record("train", done, scalars | {"lr": optimizer.param_groups[0]["lr"]})
-        if done % config.eval_every == 0 or last:
-            scored = cast(Segmentor, method.evaluated(model))
+        scored = cast(Segmentor, method.evaluated(model))
+        if eval_scenes and (done % config.eval_every == 0 or last):
             evaluation = evaluate_network(run, scored, eval_scenes, device)
             evaluated = evaluation.summary()
             _record_evaluation(tracker, evaluation, done)
             if not best or evaluated["miou"] > best["miou"]:
                 best = {"step": done, **evaluated}
                 save_weights(run.checkpoints / "best", scored.net, best)
-            if last:
-                save_weights(run.checkpoints / "final", scored.net, {"step": done, **evaluated})
+        if last:
+            save_weights(run.checkpoints / "final", scored.net, {"step": done, **evaluated})
         if done % config.checkpoint_every == 0 and not last:
             state = {"best": best}
             save_checkpoint(

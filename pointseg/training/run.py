@@ -86,7 +86,7 @@ class Run:
         return self.path / "checkpoints"
 
     def scenes(self, splits: Sequence[str] = (), data_root: str | Path | None = None) -> list[PreparedScene]:
-        """The prepared scenes of the named splits, by default the held-out ones; they must exist.
+        """The prepared scenes of the named splits, by default the held-out ones, or all if none are; they must exist.
 
         Args:
             splits: split names.
@@ -99,7 +99,11 @@ class Run:
                 f"{root} has the classes {', '.join(there)}, but the run {self.path} was trained on "
                 f"{', '.join(self.classes.names)}; use a run and data of one class file"
             )
-        return list_scenes(root, splits or self.config.data.eval_splits)
+        return list_scenes(root, splits or self.config.data.eval_splits or None)
+
+    def scored_scenes(self) -> list[PreparedScene]:
+        """The held-out scenes; none if the recipe holds none out."""
+        return self.scenes() if self.config.data.eval_splits else []
 
     def training_scenes(self) -> list[PreparedScene]:
         """The scenes trained on: the named splits, or every split that is not held out.
@@ -128,11 +132,12 @@ class Run:
         Raises:
             InputError: a split, a draw, a scene's labels or ground truth, or a voxel grid is missing.
         """
-        for scene in self.scenes():
+        for scene in self.scored_scenes():
             scene.grid(self.config.data.voxel_size)
             if scene.segment is None:
                 raise InputError(
-                    f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored; leave it out"
+                    f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored; leave its "
+                    "split out of data.eval_splits, which may be []"
                 )
         sparse = self.sparse_labels()
         if sparse is None and not getattr(self.config.method_config(), "all_points", True):

@@ -116,7 +116,7 @@ def test_check(root, capsys):
 def test_export(root, tmp_path, capsys):
     assert run("export-pointcept", root, "--out", tmp_path / "pc", "--segment-name", "segment20") == 0
     printed = capsys.readouterr().out
-    assert "2 scenes; 6 files linked" in printed
+    assert "2 scenes, 6 files" in printed
     assert "note: 2 scenes lack color or normal" in printed
     assert sorted(p.name for p in (tmp_path / "pc" / "Area_1" / "office_1").iterdir()) == [
         "color.npy",

@@ -82,9 +82,9 @@ def test_an_official_list(tmp_path, capsys):
     write(root, "val", "scene0001_00", np.zeros(5, int), voxel_sizes=[0.3])
     source = tmp_path / "points4.txt"
     source.write_text("scene0000_00 4 1 0 0\nscene0002_00 7\n")
-    assert label(root, "--from-list", str(source)) == 2
+    assert label(root, "--from-list", str(source), "--splits", "train", "val") == 2
     assert "points4.txt lists no points for 1 of 2 scenes (val/scene0001_00)" in capsys.readouterr().err
-    assert label(root, "--from-list", str(source), "--splits", "train") == 0
+    assert label(root, "--from-list", str(source)) == 0, "what is held out is not annotated unless it is named"
     labels = open_labels(root, "points4")
     assert np.load(labels.path / "train" / "scene0000_00.npy").tolist() == [[0, 0], [4, 3]]
     printed = capsys.readouterr().out
@@ -182,4 +182,4 @@ def test_a_folder_without_scenes_is_refused(tmp_path, root, capsys):
     for split in ("Area_1", "Area_2"):
         (root / split / "office_1" / "meta.json").unlink()
     assert label(root, "--rule", "1%") == 2
-    assert "holds no scenes outside Area_5" in capsys.readouterr().err
+    assert "holds no scenes outside Area_5, val, test; name" in capsys.readouterr().err

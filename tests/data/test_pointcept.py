@@ -57,7 +57,7 @@ def as_pointcept_reads(path, assets):
 
 def test_exported_folders_are_what_pointcept_reads(root, tmp_path):
     export = export_root(root, tmp_path / "pc", segment_name="segment20")
-    assert (export.scenes, export.linked, export.copied, export.converted) == (3, 11, 0, 2)
+    assert (export.scenes, export.files) == (3, 13)
     scene = open_scene(root / "val" / "y z")
     read = as_pointcept_reads(
         tmp_path / "pc/val/y z", {"coord", "color", "normal", "segment20", "instance", "strength"}
@@ -99,20 +99,20 @@ def test_there_and_back_again_every_array_is_the_same(root, tmp_path, name):
     assert_same_arrays(root, tmp_path / "back")
 
 
-def test_files_are_linked_on_one_disk_and_copied_between_two(root, tmp_path, monkeypatch):
-    export_root(root, tmp_path / "links")
-    prepared = root / "train" / "x" / "coord.npy"
-    assert (tmp_path / "links/train/x/coord.npy").samefile(prepared)
+def test_an_export_shares_no_file_with_the_root(root, tmp_path):
+    export_root(root, tmp_path / "pc")
+    prepared, exported = root / "train" / "x" / "coord.npy", tmp_path / "pc" / "train" / "x" / "coord.npy"
+    assert exported.read_bytes() == prepared.read_bytes()
+    assert not exported.samefile(prepared)
 
-    def link(source, target):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(os, "link", link)
-    export = export_root(root, tmp_path / "copies")
-    assert (export.linked, export.copied, export.converted) == (0, 11, 2)
-    copy = tmp_path / "copies/train/x/coord.npy"
-    assert not copy.samefile(prepared)
-    assert copy.read_bytes() == prepared.read_bytes()
+def test_folders_that_were_not_exported_are_not_replaced(root, tmp_path):
+    kept = tmp_path / "pc" / "train" / "x" / "pose.npy"
+    kept.parent.mkdir(parents=True)
+    np.save(kept, np.eye(4))
+    with pytest.raises(InputError, match=r"train/x exists and was not exported from here"):
+        export_root(root, tmp_path / "pc")
+    assert kept.is_file()
 
 
 def test_exporting_again_replaces_and_a_full_disk_is_one_sentence(root, tmp_path, monkeypatch):

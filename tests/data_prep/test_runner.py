@@ -1,6 +1,5 @@
 """Preparing many scenes: worker processes, a Dask cluster, and what happens when one of them dies."""
 
-import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -66,13 +65,15 @@ def test_a_scheduler_that_does_not_answer(raw, tmp_path, monkeypatch):
         prepare_scenes(s3dis.jobs(raw, CLASSES), store(tmp_path / "out"), scheduler="tcp://127.0.0.1:1")
 
 
-def test_a_killed_worker_is_reported_as_such():
-    with pytest.raises(InputError, match="a worker process was killed, most likely for lack of memory"):
-        list(_in_processes(os._exit, [1], 1))
+def test_a_killed_worker_costs_its_own_item_only():
+    # eval, because a spawned process must be able to import the function.
+    items = ["1 + 2", "__import__('os')._exit(1)", "2 + 2"]
+    results = list(_in_processes(eval, items, 2, died=lambda item: f"{item} died"))
+    assert sorted(map(str, results)) == ["3", "4", "__import__('os')._exit(1) died"]
 
 
 def test_workers_leave_an_interrupt_to_the_process_that_started_them():
-    assert list(_in_processes(signal.getsignal, [signal.SIGINT], 1)) == [signal.SIG_IGN]
+    assert list(_in_processes(signal.getsignal, [signal.SIGINT], 1, died=str)) == [signal.SIG_IGN]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -126,3 +127,20 @@ def test_two_sources_of_one_name_are_refused(tmp_path):
         prepare_scenes([job("a", points, tmp_path)] * 2, Store(tmp_path / "out", "mine", CLASSES, (0.5,)))
     with pytest.raises(InputError, match="no scenes to prepare"):
         prepare_scenes([], Store(Path(tmp_path / "out"), "mine", CLASSES, (0.5,)))
+
+
+def test_relative_folders_mean_the_caller_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare_scenes([job("a", points, tmp_path)], Store(Path("out"), "mine", CLASSES, (0.5,)))
+    monkeypatch.chdir("/")
+    assert open_scene(tmp_path / "out" / "all" / "a").num_points == 2
+
+
+def test_a_size_added_under_a_bound_is_made_under_it(tmp_path, monkeypatch):
+    one = job("a", points, tmp_path)
+    streamed = SceneJob(one.split, one.scene, one.sources, tmp_path, points, {}, lambda sources, n: [points(sources)])
+    prepare_scenes([streamed], Store(tmp_path / "out", "mine", CLASSES, (0.5,)))
+    monkeypatch.setattr("data_prep._scene_job.add_grids", None)
+    report = prepare_scenes([streamed], Store(tmp_path / "out", "mine", CLASSES, (0.5, 1.0), 2**28))
+    assert report.results[0].status == "written"
+    assert open_scene(tmp_path / "out" / "all" / "a").voxel_sizes == (0.5, 1.0)

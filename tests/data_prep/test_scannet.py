@@ -350,3 +350,16 @@ def test_the_class_files_are_the_benchmarks():
     assert two_hundred.names[sources.index(28)] == "lamp"
     for classes in (twenty, two_hundred):
         assert len(np.unique(classes.colors, axis=0)) == classes.num_classes
+
+
+def test_a_train_list_leaves_the_other_splits_alone(tmp_path):
+    raw = tmp_path / "raw"
+    write_meta(raw, train=["scene0001_00", "scene0002_00"], val=[SCENE])
+    for scene in ("scene0001_00", "scene0002_00", SCENE):
+        write_scene(raw, scene)
+    (tmp_path / "half.txt").write_text("scene0002_00\nscene0500_00\n")
+    found = scannet.plan(raw, train_list=tmp_path / "half.txt")
+    assert [(split, folder.name) for split, folder in found.scenes] == [("train", "scene0002_00"), ("val", SCENE)]
+    (tmp_path / "none.txt").write_text("scene0500_00\n")
+    with pytest.raises(InputError, match=r"none of the 1 scenes of .*none\.txt is in the train split"):
+        scannet.plan(raw, train_list=tmp_path / "none.txt")

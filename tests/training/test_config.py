@@ -64,7 +64,6 @@ def test_a_recipe_based_on_itself_is_refused(tmp_path):
         ("stepz: 5", "no setting 'stepz'; allowed are data"),
         ("data: {voxelsize: 5}", "data has no setting 'voxelsize'"),
         ("data: {features: []}", "data.features is empty"),
-        ("data: {eval_splits: []}", "data.eval_splits is empty"),
         ("data: {max_voxels: 5}", "data.max_voxels is 5"),
         ("model: {init_dim: 0}", "model.init_dim is 0"),
         ("model: {planes: [8, 8, 8, 8, 0, 8, 8, 8]}", "every width must be at least 1"),

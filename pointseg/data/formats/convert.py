@@ -138,7 +138,7 @@ def make_plan(path: Path, header: Header, roles: Roles, chunks: Iterable[Columns
     if roles.other_labels:
         notes[f"labels from {roles.label}, not from {', '.join(roles.other_labels)}"] = header.num_points
     held, high = _survey(header, roles, chunks)
-    if roles.label in header.mandatory - held:
+    if not roles.label_named and roles.label in header.mandatory - held:
         notes[f"{roles.label} is 0 throughout: taken as never classified, no labels"] = header.num_points
         roles = replace(roles, label=None)
     if roles.intensity in header.mandatory - held:

@@ -87,6 +87,8 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, (OSError, ValueError, EOFError, MemoryError, *errors)):
             raise
+        if isinstance(error, (PermissionError, MemoryError)):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
             f"{path} cannot be read as {what} ({' '.join(reason.split()) or type(error).__name__}); it is damaged, cut "

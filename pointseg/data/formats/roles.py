@@ -56,6 +56,7 @@ class Roles:
         intensity: Strength of the return.
         label: Class ids.
         other_labels: Further columns that could have been the labels.
+        label_named: Whether the label column was asked for, not found by its usual name.
     """
 
     coord: Three
@@ -64,6 +65,7 @@ class Roles:
     intensity: str | None
     label: str | None
     other_labels: tuple[str, ...]
+    label_named: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -102,6 +104,7 @@ def find_roles(path: Path, names: Iterable[str], label_field: str | None) -> Rol
         intensity=next((plain[name] for name in INTENSITY_NAMES if name in plain), None),
         label=label_field or next(iter(candidates), None),
         other_labels=() if label_field else tuple(candidates[1:]),
+        label_named=label_field is not None,
     )
 
 
