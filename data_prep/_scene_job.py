@@ -149,7 +149,7 @@ def prepare_scene(job: SceneJob, store: Store) -> SceneResult:
     """
     try:
         scene = _up_to_date(job, store)
-        if scene is not None and not _needs_bound(scene, store):
+        if scene is not None and not _needs_bound(scene, job, store):
             add_grids(scene, store.voxel_sizes)
             repairs = tuple(scene.meta["repairs"])
             return SceneResult(job.name, "kept", scene.num_points, repairs, source_bytes=job.source_bytes())
@@ -166,9 +166,10 @@ def prepare_scene(job: SceneJob, store: Store) -> SceneResult:
     return SceneResult(job.name, "failed", error=message, source_bytes=job.source_bytes())
 
 
-def _needs_bound(scene: PreparedScene, store: Store) -> bool:
+def _needs_bound(scene: PreparedScene, job: SceneJob, store: Store) -> bool:
     """Whether grids are missing that may not be made from the whole scene at once."""
-    return store.memory is not None and not set(store.voxel_sizes) <= set(scene.voxel_sizes)
+    bound = store.memory is not None and job.chunks is not None
+    return bound and not set(store.voxel_sizes) <= set(scene.voxel_sizes)
 
 
 def _system_error(error: OSError, store: Store) -> str:
@@ -214,12 +215,13 @@ def _refuse_foreign(folder: Path, job: SceneJob) -> None:
         raise InputError(f"{folder} holds {foreign[0].name}, which no prepared scene has; choose another --out folder")
     try:
         stored = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["sources"]
-        sources = {entry["name"]: Path(entry["path"]) for entry in stored}
+        sources = {entry["name"]: (Path(entry["path"]), entry["sha256"]) for entry in stored}
     except (OSError, ValueError, KeyError, TypeError):
         return  # damaged, or written by an earlier version: to be made again
     for path in job.sources:
-        before = sources.get(_source_name(job, path))
-        if before is not None and before != path.absolute() and before.exists() and not before.samefile(path):
+        before, content = sources.get(_source_name(job, path), (path, ""))
+        moved = before != path.absolute() and before.exists() and not before.samefile(path)
+        if moved and hash_file(path) != content:
             raise InputError(
                 f"{folder} was made from {before}, which is still there, and would be replaced by {path}; rename one "
                 "of the two, or choose another --out folder or --split"

@@ -287,20 +287,3 @@ def test_a_root_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make the folder"):
         prepare_root(tmp_path / "file" / "root", load_classes("s3dis"))
-
-
-def test_a_class_file_may_be_mended_and_extended_but_not_changed(root, tmp_path):
-    def classes(*sources, name="floor"):
-        text = f"dataset: toy\nclasses: [{{name: {name}, color: [1, 2, 3], source: {list(sources)}}}]\n"
-        (tmp_path / "mine.yaml").write_text(text)
-        return load_classes(tmp_path / "mine.yaml")
-
-    fresh = tmp_path / "fresh"
-    prepare_root(fresh, classes(1))
-    prepare_root(fresh, classes(2, 3, name="ground"))  # nothing is prepared yet
-    write_scene(fresh, "a", "b", **cloud())
-    prepare_root(fresh, classes(2, 3, 4, name="ground"))
-    assert load_classes(fresh / "classes.yaml").labels_by_source() == {2: 0, 3: 0, 4: 0}
-    for other in (classes(2, 3, name="ground"), classes(2, 3, 4)):
-        with pytest.raises(InputError, match="was prepared with other classes"):
-            prepare_root(fresh, other)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import cloud, s3dis
+from data_prep import s3dis
 from data_prep._jobs import Store, prepare_scenes
 from data_prep._main import run_module
 from pointseg.data.check import check_root
@@ -175,7 +175,7 @@ def test_files_that_cannot_be_written_whole_are_failures_with_a_reason(out, tmp_
         write_room(tmp_path / "many", f"Area_1/office_{number}", 40 + 50 * number)
     script = f"""
         import resource, sys
-        from data_prep import cloud, s3dis
+        from data_prep import s3dis
         from data_prep._main import run_module
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
         sys.exit(run_module(s3dis.HELP, s3dis.add_arguments, s3dis.run))
@@ -208,7 +208,7 @@ def test_an_interrupt_leaves_whole_scenes_and_the_next_run_finishes(raw, out, tm
 
 KILL = """
     import os, signal, sys
-    from data_prep import cloud, s3dis
+    from data_prep import s3dis
     from data_prep._main import run_module
     event, number, root = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv[sys.argv.index("--out") + 1]
     seen = 0
@@ -316,41 +316,3 @@ def test_damage_that_only_the_check_can_see_is_mended_by_deleting_the_scene(raw,
     shutil.rmtree(file.parent)
     assert command(raw, out) == 0
     assert content(out) == undisturbed(raw, tmp_path)
-
-
-def test_the_raw_files_are_never_replaced(raw):
-    before = {path: path.read_bytes() for path in raw.rglob("*.txt")}
-    report = prepare(raw, raw)
-    assert all("holds the raw files themselves" in result.error for result in report.results)
-    assert {path: path.read_bytes() for path in raw.rglob("*.txt")} == before
-
-
-def test_a_folder_of_something_else_is_not_replaced(raw, out):
-    other = out / "Area_1" / "office_1" / "thesis.tex"
-    other.parent.mkdir(parents=True)
-    other.write_text("years of work")
-    (failed,) = prepare(raw, out).failed
-    assert "holds thesis.tex, which no prepared scene has" in failed.error
-    assert other.read_text() == "years of work"
-
-
-def test_another_source_of_the_same_name_does_not_replace_a_scene(tmp_path):
-    classes = load_classes("asprs")
-    for day, count in (("monday", 60), ("tuesday", 40)):
-        (tmp_path / day).mkdir()
-        np.save(tmp_path / day / "scan.npy", np.random.default_rng(0).uniform(0, 3, (count, 3)))
-    store = Store(tmp_path / "out", "cloud", classes, (0.5,))
-    assert not prepare_scenes(cloud.jobs([tmp_path / "monday" / "scan.npy"], classes), store).failed
-    (failed,) = prepare_scenes(cloud.jobs([tmp_path / "tuesday" / "scan.npy"], classes), store).failed
-    assert "monday/scan.npy, which is still there, and would be replaced by" in failed.error
-    (tmp_path / "monday" / "scan.npy").unlink()
-    assert not prepare_scenes(cloud.jobs([tmp_path / "tuesday" / "scan.npy"], classes), store).failed
-
-
-def test_scenes_left_from_earlier_are_named(raw, out, capsys):
-    command_line = ["--raw", str(raw), "--out", str(out), "--workers", "1"]
-    assert run_module(s3dis.HELP, s3dis.add_arguments, s3dis.run, command_line) == 0
-    shutil.rmtree(raw / "Area_1" / "office_2")
-    assert run_module(s3dis.HELP, s3dis.add_arguments, s3dis.run, command_line) == 0
-    assert "1 scenes of" in (printed := capsys.readouterr().out)
-    assert "not part of this run and stay as they are: Area_1/office_2" in printed
