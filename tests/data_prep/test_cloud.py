@@ -139,7 +139,7 @@ def test_refusals(tmp_path, classes):
 def test_the_aerial_classes(tmp_path):
     asprs = load_classes("asprs")
     labels = asprs.labels_by_source()
-    assert set(labels) == set(range(23))
+    assert set(labels) == {*range(23), *range(64, 256)}
     assert [asprs.names[labels[i]] for i in (2, 5, 6, 9, 17)] == [
         "ground",
         "high vegetation",
@@ -147,7 +147,7 @@ def test_the_aerial_classes(tmp_path):
         "water",
         "bridge",
     ]
-    assert [labels[i] for i in (0, 1, 7, 12, 18)] == [-1] * 5
+    assert [labels[i] for i in (0, 1, 7, 12, 18, 64, 255)] == [-1] * 7
     gap = np.abs(asprs.colors[:, None].astype(int) - asprs.colors).sum(axis=2) + 999 * np.eye(
         len(asprs.names), dtype=int
     )

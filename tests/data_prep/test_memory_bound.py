@@ -93,8 +93,10 @@ def test_ids_without_a_class_are_listed_with_all_their_points(tmp_path):
     [("12", 1, "the memory bound is '12'"), ("1MB", 1, "1 MB; it must be at least"), ("200MB", 2, "2 workers share")],
 )
 def test_bounds_that_cannot_be_kept(tmp_path, capsys, memory, workers, message):
-    write_las(tmp_path / "a.las", 50)
-    arguments = [str(tmp_path / "a.las"), "--out", str(tmp_path / "out"), "--classes", "asprs"]
+    files = [tmp_path / "a.las", tmp_path / "b.las"]
+    for file in files:
+        write_las(file, 50)
+    arguments = [*map(str, files), "--out", str(tmp_path / "out"), "--classes", "asprs"]
     code = run_module(
         cloud.HELP, cloud.add_arguments, cloud.run, [*arguments, "--memory", memory, "--workers", str(workers)]
     )
