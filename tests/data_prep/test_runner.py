@@ -1,5 +1,6 @@
 """Preparing many scenes: worker processes, a Dask cluster, and what happens when one of them dies."""
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -35,16 +36,21 @@ def content(root):
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+@pytest.fixture
 def cluster():
     distributed = pytest.importorskip("distributed", reason="needs pointseg[cluster]")
-    return distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    # It leaves OMP_NUM_THREADS=1 in the environment of the process that starts it.
+    before = dict(os.environ)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers:
+        yield workers
+    os.environ.clear()
+    os.environ.update(before)
 
 
-def test_a_cluster_of_two_workers_makes_the_same_root(raw, tmp_path):
+def test_a_cluster_of_two_workers_makes_the_same_root(raw, tmp_path, cluster):
     jobs = s3dis.jobs(raw, CLASSES)
     (raw / "Area_3" / "lobby_1" / "Annotations" / "floor_1.txt").write_text("1 2 three 1 2 3\n")
-    with cluster() as workers:
-        report = prepare_scenes(jobs, store(tmp_path / "far"), scheduler=workers.scheduler_address)
+    report = prepare_scenes(jobs, store(tmp_path / "far"), scheduler=cluster.scheduler_address)
     assert {result.name: result.status for result in report.results} == {
         "Area_1/office_1": "written",
         "Area_1/office_2": "written",
