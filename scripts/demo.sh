@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job, end to end: rooms -> prepared scenes -> 0.1 % labels -> supervised-only and ERDA -> scores -> pictures.
 #
-#   bash scripts/demo.sh                    on procedural rooms, about ten minutes on two CPU cores
+#   bash scripts/demo.sh                    on procedural rooms, about five minutes on two CPU cores
 #   bash scripts/demo.sh --raw S3DIS_DIR    on real rooms in S3DIS's native layout (Area_5 held out)
 #   options: --out DIR (default: demo, with --raw demo_real)   --seed N (default: 0)   --cuda (install torch's CUDA build)
 #
