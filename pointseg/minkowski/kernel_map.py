@@ -41,10 +41,6 @@ class RowOrder:
         """The rows of (V, C) in this order."""
         return features if self.rows is None else features.index_select(0, self.rows)
 
-    def undo(self, features: Tensor) -> Tensor:
-        """The inverse of :meth:`apply`."""
-        return features if self.numbers is None else features.index_select(0, self.numbers)
-
     def row(self, numbers: Tensor) -> Tensor:
         """The rows that stand at these places, int64."""
         numbers = numbers.to(torch.int64)

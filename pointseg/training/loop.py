@@ -61,8 +61,8 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
         scalars = {"loss": float(terms.total.detach()), **{name: float(value) for name, value in terms.log.items()}}
         if done % LOG_EVERY == 0 or last:
             tracker.record("train", done, scalars | {"lr": optimizer.param_groups[0]["lr"]})
-        scored = cast(Segmentor, method.evaluated(model))
         if eval_scenes and (done % config.eval_every == 0 or last):
+            scored = cast(Segmentor, method.evaluated(model))
             evaluation = evaluate_network(run, scored, eval_scenes, device)
             evaluated = evaluation.summary()
             _record_evaluation(tracker, evaluation, done)
@@ -70,6 +70,7 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
                 best = {"step": done, **evaluated}
                 save_weights(run.checkpoints / "best", scored.net, best)
         if last:
+            scored = cast(Segmentor, method.evaluated(model))
             save_weights(run.checkpoints / "final", scored.net, {"step": done, **evaluated})
         if done % config.checkpoint_every == 0 and not last:
             state = {"best": best}
