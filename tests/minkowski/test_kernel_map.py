@@ -151,7 +151,8 @@ def test_an_order_and_its_inverse():
     assert torch.equal(order.numbers[rows], torch.arange(50))
     assert torch.equal(order.row(torch.tensor([3, 0], dtype=torch.int32)), rows[[3, 0]])
     own = RowOrder()
-    assert own.apply(features) is own.undo(features) is features
+    assert own.apply(features) is features
+    assert own.numbers is None
     assert own.row(torch.tensor([3, 0], dtype=torch.int32)).tolist() == [3, 0]
 
 
