@@ -1,6 +1,6 @@
 """Label-efficient learning methods on flat (M, C) tensors: points, voxels or pixels alike."""
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, labelled_cross_entropy
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, labelled_cross_entropy
 from pointseg.methods.erda import Erda, ErdaConfig, ErdaLoss, erda_loss
 from pointseg.methods.prototypes import ProjectionHead, Prototypes
 from pointseg.methods.supervised import Supervised, SupervisedConfig
@@ -20,6 +20,7 @@ __all__ = [
     "SegmentationModel",
     "Supervised",
     "SupervisedConfig",
+    "Task",
     "View",
     "erda_loss",
     "labelled_cross_entropy",

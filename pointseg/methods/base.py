@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointseg.methods.distributed import global_mean
+
 
 class SegmentationModel(Protocol):
     """A network: ``inputs -> (features (M, C), logits (M, K))``."""
@@ -29,7 +31,7 @@ class View:
         labels: (M,) int64 class of the annotated rows, -1 elsewhere. The only labels a loss may use.
         batch_index: (M,) int64 sample of each row.
         coord: (M, 3) float32 metres.
-        row_id: (M,) int64 identity of the row within its sample (raw point id), the link between two views.
+        row_id: (M,) int64 identity of the row within its sample (raw point id).
         truth: (M,) int64 hidden ground truth, -1 where unknown. For monitoring only.
     """
 
@@ -43,10 +45,35 @@ class View:
 
 @dataclass(frozen=True)
 class Batch:
-    """The views of one training step: ``weak`` always, ``strong`` for methods that compare two."""
+    """The views of one training step: ``weak`` always, ``strong`` for methods that compare two.
+
+    Attributes:
+        weak: lightly augmented; annotated rows are learned from here.
+        strong: the same samples, augmented heavily, perhaps mixed with one another.
+        weak_row: (M of ``strong``,) int64 row of ``weak`` that holds the raw point of a strong row, -1 if none does.
+            It was found through raw point ids, and stays right where strong samples were mixed.
+        step: optimiser steps done before this one.
+        steps: of the whole training.
+        monitor: whether what is only watched, never learned from, should be computed in this step.
+    """
 
     weak: View
     strong: View | None = None
+    weak_row: Tensor | None = None
+    step: int = 0
+    steps: int = 1
+    monitor: bool = True
+
+    @property
+    def progress(self) -> float:
+        """Share of the training done before this step, 0 to 1."""
+        return self.step / self.steps
+
+    def pair(self) -> tuple[View, View, Tensor]:
+        """The weak view, the strong view and ``weak_row``, for methods that need both."""
+        if self.strong is None or self.weak_row is None:
+            raise ValueError("this method compares two views; give Batch a strong view and its weak_row")
+        return self.weak, self.strong, self.weak_row
 
 
 @dataclass(frozen=True)
@@ -57,20 +84,51 @@ class LossTerms:
     log: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a method is told about the training when it is made.
+
+    Attributes:
+        num_classes: K.
+        feature_dim: C of the network's features.
+        label_counts: (K,) int64 annotated points of each class in the whole training set. Never counts of hidden truth.
+        class_weights: (K,) float32 weights of the annotated rows' cross-entropy; None = all alike.
+    """
+
+    num_classes: int
+    feature_dim: int
+    label_counts: Tensor
+    class_weights: Tensor | None = None
+
+
 class Method(nn.Module):
     """Base of all methods: a loss, an optional hook after the optimiser step, and state kept in ``state_dict``.
 
     Class attributes:
         Config: the frozen dataclass of the method's settings.
+        needs_unannotated: the method learns from rows without an annotation, so there must be some.
     """
 
     Config: ClassVar[type]
+    needs_unannotated: ClassVar[bool] = True
+    label_counts: Tensor
+    class_weights: Tensor | None
 
-    def __init__(self, config: Any, *, num_classes: int, feature_dim: int) -> None:
+    def __init__(self, config: Any, task: Task) -> None:
         super().__init__()
         self.config = config
-        self.num_classes = num_classes
-        self.feature_dim = feature_dim
+        self.num_classes = task.num_classes
+        self.feature_dim = task.feature_dim
+        self.register_buffer("label_counts", task.label_counts, persistent=False)
+        self.register_buffer("class_weights", task.class_weights, persistent=False)
+
+    @property
+    def needs_strong_view(self) -> bool:
+        """Whether ``loss`` needs ``batch.strong``."""
+        return False
+
+    def prepare(self, model: nn.Module) -> None:
+        """Called once, before the first step and before a checkpoint is loaded: a teacher is copied here."""
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         """The loss of one step; gradients reach the model and the method's own parameters."""
@@ -83,14 +141,36 @@ class Method(nn.Module):
         """The network whose predictions are scored: the student, unless a method says otherwise."""
         return model
 
+    def histograms(self) -> dict[str, Tensor]:
+        """Tensors whose distribution is worth watching (similarities of prototypes, say), by name."""
+        return {}
 
-def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    def labelled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L_ce with the class weights of the task; see ``labelled_cross_entropy``."""
+        return labelled_cross_entropy(logits, labels, self.class_weights)
+
+
+def labelled_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the annotated rows (methods' L_ce), in fp32; 0 with a gradient if there is none.
+
+    With class weights the mean is the weighted one, as in ``torch.nn.CrossEntropyLoss``. In several processes it is
+    the mean over the rows of all of them.
 
     Args:
         logits: (M, K).
         labels: (M,) int64, -1 = not annotated.
+        class_weights: (K,) or None.
     """
-    count = (labels >= 0).sum().clamp(min=1)
     with torch.autocast(logits.device.type, enabled=False):
-        return F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum") / count
+        per_row = F.cross_entropy(
+            full_precision(logits), labels, weight=class_weights, ignore_index=-1, reduction="none"
+        )
+        share = (labels >= 0).to(per_row.dtype)
+        if class_weights is not None:
+            share = share * class_weights.to(per_row.dtype)[labels.clamp(min=0)]
+        return global_mean(per_row.sum(), share.sum())
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in fp32, or as it is if it is fp64: losses are computed in full precision under autocast."""
+    return x if x.dtype == torch.float64 else x.float()

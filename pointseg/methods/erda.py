@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from pointseg.errors import InputError
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, labelled_cross_entropy
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task
+from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.prototypes import ProjectionHead, Prototypes
 
 
@@ -119,35 +120,16 @@ class Erda(Method):
 
     Config = ErdaConfig
 
-    def __init__(self, config: ErdaConfig, *, num_classes: int, feature_dim: int) -> None:
-        super().__init__(config, num_classes=num_classes, feature_dim=feature_dim)
-        self.erda = ErdaLoss(num_classes, feature_dim, config)
+    def __init__(self, config: ErdaConfig, task: Task) -> None:
+        super().__init__(config, task)
+        self.erda = ErdaLoss(task.num_classes, task.feature_dim, config)
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         view = batch.weak
         features, logits = model(view.inputs)
-        cross_entropy = labelled_cross_entropy(logits, view.labels)
+        cross_entropy = self.labelled_loss(logits, view.labels)
         loss_p, pseudo = self.erda(features, logits, view.labels)
         log = {"loss_ce": cross_entropy.detach(), "loss_erda": loss_p.detach()}
-        log |= pseudo_label_statistics(pseudo, logits, view)
+        if batch.monitor:
+            log |= pseudo_label_statistics(pseudo, view, logits=logits)
         return LossTerms(cross_entropy + self.config.weight * loss_p, log)
-
-
-@torch.no_grad()
-def pseudo_label_statistics(pseudo_logits: Tensor, logits: Tensor, view: View) -> dict[str, Tensor]:
-    """What to watch on unannotated rows: H(p), H(q), KL(p||q), and the accuracy of argmax p where truth is known."""
-    rows = view.labels < 0
-    if not rows.any():
-        return {}
-    log_p, log_q = pseudo_logits[rows].float().log_softmax(1), logits[rows].float().log_softmax(1)
-    p, q = log_p.exp(), log_q.exp()
-    known = view.truth[rows] >= 0
-    hit = (log_p.argmax(1) == view.truth[rows])[known]
-    statistics = {
-        "entropy_p": -(p * log_p).sum(1).mean(),
-        "entropy_q": -(q * log_q).sum(1).mean(),
-        "kl_p_q": (p * (log_p - log_q)).sum(1).mean(),
-    }
-    if known.any():
-        statistics["pseudo_label_accuracy"] = hit.float().mean()
-    return statistics

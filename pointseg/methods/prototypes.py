@@ -11,15 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointseg.methods.distributed import all_reduce_sum
+
 MASKED_SIMILARITY = -1e4
 """Stands for minus infinity: exp of it is exactly 0 in fp32, and 0 times it is still 0 where H(p) is formed."""
 
 
 class ProjectionHead(nn.Sequential):
-    """ERDA's ``mlp2``: Linear + BN + ReLU, then Linear with bias; the width stays. (M, C) -> (M, C)."""
+    """Linear + BN + ReLU, then Linear with bias: (M, C) -> (M, E). With one width it is ERDA's ``mlp2``.
 
-    def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width))
+    Args:
+        width: C, of input and hidden layer.
+        out: E; None = ``width``.
+    """
+
+    def __init__(self, width: int, out: int | None = None) -> None:
+        super().__init__(
+            nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, out or width)
+        )
 
 
 class Prototypes(nn.Module):
@@ -44,7 +53,7 @@ class Prototypes(nn.Module):
 
     @torch.no_grad()
     def update(self, embedding: Tensor, labels: Tensor) -> None:
-        """Move the prototypes of the classes present among the annotated rows; keep the others as they are.
+        """Move the prototypes of the classes present among the annotated rows of all processes; keep the others.
 
         Args:
             embedding: (M, C) projected features.
@@ -52,8 +61,9 @@ class Prototypes(nn.Module):
         """
         annotated = labels >= 0
         one_hot = F.one_hot(labels[annotated], len(self.seen)).to(self.value.dtype)
-        count = one_hot.sum(0)
-        centroid = (one_hot.t() @ embedding[annotated].to(self.value.dtype)) / count.clamp(min=1)[:, None]
+        count = all_reduce_sum(one_hot.sum(0))
+        total = all_reduce_sum(one_hot.t() @ embedding[annotated].to(self.value.dtype))
+        centroid = total / count.clamp(min=1)[:, None]
         moved = self.momentum * self.value + (1 - self.momentum) * centroid
         present = count > 0
         self.value.copy_(torch.where(present[:, None], moved, self.value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, labelled_cross_entropy
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,12 @@ class SupervisedConfig:
 
 
 class Supervised(Method):
-    """``L = mean over annotated rows of CE(y, z)``."""
+    """``L = mean over annotated rows of CE(y, z)``, weighted by class where the task says so."""
 
     Config = SupervisedConfig
+    needs_unannotated = False
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         _, logits = model(batch.weak.inputs)
-        cross_entropy = labelled_cross_entropy(logits, batch.weak.labels)
+        cross_entropy = self.labelled_loss(logits, batch.weak.labels)
         return LossTerms(cross_entropy, {"loss_ce": cross_entropy.detach()})

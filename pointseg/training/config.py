@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pointseg.data.dataset import feature_channels
+from pointseg.data.label_weights import KINDS
 from pointseg.data.transforms import AugmentConfig
 from pointseg.errors import InputError
 from pointseg.methods import METHODS
@@ -88,6 +89,24 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """The cross-entropy on annotated points, the same for every method.
+
+    Attributes:
+        class_weights: ``none``, or a kind of ``pointseg.data.label_weights``: from the labelled points' counts.
+    """
+
+    class_weights: str = "none"
+
+    def __post_init__(self) -> None:
+        kinds = ("none", *KINDS)
+        require(
+            self.class_weights in kinds,
+            f"loss.class_weights is {self.class_weights!r}; allowed are {', '.join(kinds)}",
+        )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole recipe. ``method`` holds ``name`` and that method's own settings.
 
@@ -103,6 +122,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     method: dict[str, Any] = field(default_factory=lambda: {"name": "erda"})
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000

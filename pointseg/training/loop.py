@@ -53,13 +53,16 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
     dataset, eval_scenes = _training_data(run), run.scored_scenes()
     tracker = Tracker(run.path, done)
     evaluated: dict[str, float] = {}
+    scalars: dict[str, float] = {}
     model.train()
     for batch in _batches(run, dataset, done, workers):
-        terms = training_step(model, method, optimizer, as_batch(batch.to(device)), config, done)
+        recorded = (done + 1) % LOG_EVERY == 0 or done + 1 == config.steps
+        rows = as_batch(batch.to(device), step=done, steps=config.steps, monitor=recorded)
+        terms = training_step(model, method, optimizer, rows, config)
         done += 1
         last = done == config.steps
-        scalars = {"loss": float(terms.total.detach()), **{name: float(value) for name, value in terms.log.items()}}
-        if done % LOG_EVERY == 0 or last:
+        scalars |= {"loss": float(terms.total.detach()), **{name: float(value) for name, value in terms.log.items()}}
+        if recorded:
             tracker.record("train", done, scalars | {"lr": optimizer.param_groups[0]["lr"]})
         if eval_scenes and (done % config.eval_every == 0 or last):
             scored = cast(Segmentor, method.evaluated(model))
@@ -82,25 +85,25 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
 
 
 def training_step(
-    model: Segmentor, method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, done: int
+    model: Segmentor, method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig
 ) -> LossTerms:
-    """One optimiser step; ``done`` steps came before it."""
+    """One optimiser step."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(done, config.steps, config.optimizer)
+        group["lr"] = learning_rate(batch.step, config.steps, config.optimizer)
     with torch.autocast(batch.weak.labels.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
         terms = method.loss(model, batch)
-    _require_finite(terms, done)
+    _require_finite(terms, batch.step)
     optimizer.zero_grad(set_to_none=True)
     terms.total.backward()
     if config.optimizer.clip_norm:
-        nn.utils.clip_grad_norm_([*model.parameters(), *method.parameters()], config.optimizer.clip_norm)
+        nn.utils.clip_grad_norm_(_trained(model, method), config.optimizer.clip_norm)
     optimizer.step()
     method.after_step(model)
     return terms
 
 
-def as_batch(batch: VoxelBatch) -> Batch:
-    """A voxel batch as the flat rows that methods see."""
+def as_batch(batch: VoxelBatch, *, step: int, steps: int, monitor: bool) -> Batch:
+    """A voxel batch as the flat rows that methods see; ``step`` of ``steps`` steps are done."""
     view = View(
         inputs=batch,
         labels=batch.labels,
@@ -109,7 +112,7 @@ def as_batch(batch: VoxelBatch) -> Batch:
         row_id=batch.point,
         truth=batch.truth,
     )
-    return Batch(weak=view)
+    return Batch(weak=view, step=step, steps=steps, monitor=monitor)
 
 
 def evaluate_network(run: Run, model: nn.Module, scenes: Iterable[PreparedScene], device: torch.device) -> Evaluation:
@@ -135,10 +138,14 @@ def _build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.opt
     config = run.config
     torch.manual_seed(config.seed)
     model = run.build_model().to(device)
-    method = METHODS[config.method_name](
-        config.method_config(), num_classes=run.classes.num_classes, feature_dim=model.feature_dim
-    ).to(device)
-    return model, method, build_optimizer([*model.parameters(), *method.parameters()], config.optimizer)
+    method = METHODS[config.method_name](config.method_config(), run.task(model.feature_dim)).to(device)
+    method.prepare(model)
+    return model, method, build_optimizer(_trained(model, method), config.optimizer)
+
+
+def _trained(model: nn.Module, method: Method) -> list[nn.Parameter]:
+    """What the optimiser moves: a teacher's weights are not among it."""
+    return [p for p in (*model.parameters(), *method.parameters()) if p.requires_grad]
 
 
 def _training_data(run: Run) -> SceneDataset:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
@@ -20,9 +21,11 @@ from pointseg import __version__
 from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.dataset import feature_channels
+from pointseg.data.label_weights import class_weights
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
+from pointseg.methods import METHODS, Task
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, step_checkpoints
@@ -140,14 +143,29 @@ class Run:
                     "split out of data.eval_splits, which may be []"
                 )
         sparse = self.sparse_labels()
-        if sparse is None and not getattr(self.config.method_config(), "all_points", True):
+        method = self.config.method_name
+        if sparse is None and METHODS[method].needs_unannotated and not self.config.method.get("all_points"):
             raise InputError(
-                "erda would have no unannotated point to learn from when data.labels is full; name a draw with "
-                "--labels, or set method.all_points to true"
+                f"{method} would have no unannotated point to learn from when data.labels is full; name a draw with "
+                "--labels, or take the method supervised" + (", or set method.all_points to true" * (method == "erda"))
             )
         for scene in self.training_scenes():
             if sparse is not None:
                 sparse.for_scene(scene)
+
+    def task(self, feature_dim: int) -> Task:
+        """What the method is told: classes, feature width, labelled points of each class, and the class weights."""
+        sparse, kind = self.sparse_labels(), self.config.loss.class_weights
+        counts = sparse.counts if sparse is not None else self._full_counts()
+        weights = None if kind == "none" else torch.from_numpy(class_weights(counts, kind)).float()
+        return Task(self.classes.num_classes, feature_dim, torch.from_numpy(counts), weights)
+
+    def _full_counts(self) -> np.ndarray:
+        counts = np.zeros(self.classes.num_classes, np.int64)
+        for scene in self.training_scenes():
+            segment = np.asarray(scene.segment)
+            counts += np.bincount(segment[segment >= 0], minlength=len(counts))
+        return counts
 
     def build_model(self) -> Segmentor:
         """The recipe's network, freshly initialised from torch's current seed."""

@@ -14,9 +14,13 @@ from pointseg.methods import (
     ErdaConfig,
     Supervised,
     SupervisedConfig,
+    Task,
     View,
     labelled_cross_entropy,
 )
+
+
+TASK = Task(num_classes=4, feature_dim=8, label_counts=torch.tensor([2, 2, 2, 2]))
 
 
 class RowNet(nn.Module):
@@ -51,7 +55,7 @@ def batch():
 
 def build(name, **settings):
     method = METHODS[name]
-    return method(method.Config(**settings), num_classes=4, feature_dim=8)
+    return method(method.Config(**settings), TASK)
 
 
 def test_cross_entropy_is_the_mean_over_annotated_rows():
@@ -131,5 +135,5 @@ def test_every_method_learns_the_annotated_rows(name, batch):
 
 def test_the_student_is_scored(batch):
     net = RowNet()
-    assert Supervised(SupervisedConfig(), num_classes=4, feature_dim=8).evaluated(net) is net
-    assert Erda(ErdaConfig(), num_classes=4, feature_dim=8).evaluated(net) is net
+    assert Supervised(SupervisedConfig(), TASK).evaluated(net) is net
+    assert Erda(ErdaConfig(), TASK).evaluated(net) is net
