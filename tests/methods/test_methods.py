@@ -19,7 +19,6 @@ from pointseg.methods import (
     labelled_cross_entropy,
 )
 
-
 TASK = Task(num_classes=4, feature_dim=8, label_counts=torch.tensor([2, 2, 2, 2]))
 
 

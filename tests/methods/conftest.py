@@ -1,0 +1,96 @@
+"""What several tests of methods need: a network over plain rows, a batch for it, and a job of two processes."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pointseg.methods import Batch, View
+
+
+class RowNet(nn.Module):
+    """A pointwise network, 5 channels in: methods need nothing more."""
+
+    def __init__(self, width=8, num_classes=4):
+        super().__init__()
+        self.body, self.head = nn.Linear(5, width), nn.Linear(width, num_classes)
+
+    def forward(self, inputs):
+        features = self.body(inputs).relu()
+        return features, self.head(features)
+
+
+@pytest.fixture
+def make_net():
+    """``make_net(width=8, num_classes=4)``: a seeded ``RowNet``."""
+
+    def make(**shape):
+        torch.manual_seed(0)
+        return RowNet(**shape)
+
+    return make
+
+
+def _view(rows, samples, num_classes, generator):
+    per_sample = rows // samples
+    labels = torch.full((rows,), -1)
+    labels[:: per_sample // 5] = torch.arange(len(labels[:: per_sample // 5])) % num_classes
+    truth = torch.where(labels >= 0, labels, torch.randint(0, num_classes, (rows,), generator=generator))
+    return View(
+        inputs=torch.randn(rows, 5, generator=generator),
+        labels=labels,
+        batch_index=torch.arange(rows) // per_sample,
+        coord=torch.rand(rows, 3, generator=generator),
+        row_id=torch.arange(rows) % per_sample,
+        truth=truth,
+    )
+
+
+@pytest.fixture
+def make_batch():
+    """``make_batch(rows=40, samples=2, num_classes=4, seed=0)``: a weak view with one annotated row in four or so, and a
+    strong view whose rows are a shuffled part of the weak ones, two of them without a counterpart.
+    """
+
+    def make(rows=40, samples=2, num_classes=4, seed=0, **fields):
+        generator = torch.Generator().manual_seed(seed)
+        weak = _view(rows, samples, num_classes, generator)
+        order = torch.randperm(rows, generator=generator)[: rows - 6]
+        strong = View(
+            inputs=weak.inputs[order] + 0.1 * torch.randn(len(order), 5, generator=generator),
+            labels=weak.labels[order],
+            batch_index=weak.batch_index[order],
+            coord=weak.coord[order],
+            row_id=weak.row_id[order],
+            truth=weak.truth[order],
+        )
+        weak_row = order.clone()
+        weak_row[:2] = -1
+        return Batch(weak=weak, strong=strong, weak_row=weak_row, **fields)
+
+    return make
+
+
+@pytest.fixture
+def in_processes(tmp_path):
+    """``in_processes(function, size=2)``: ``[function(rank), ...]``, each in a process of its own, joined by gloo.
+
+    ``function`` stands at the top of its test file; it returns what ``torch.save`` can write.
+    """
+
+    def run(function, size=2):
+        script = Path(__file__).with_name("one_process.py")
+        command = [sys.executable, script, inspect.getfile(function), function.__name__]
+        jobs = [subprocess.Popen([*command, str(rank), str(size), tmp_path]) for rank in range(size)]
+        try:
+            assert [job.wait(timeout=120) for job in jobs] == [0] * size
+        finally:
+            for job in jobs:
+                job.kill()
+        return [torch.load(tmp_path / f"result_{rank}.pt", weights_only=True) for rank in range(size)]
+
+    return run
