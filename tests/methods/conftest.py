@@ -52,7 +52,7 @@ def _view(rows, samples, num_classes, generator):
 
 @pytest.fixture
 def make_batch():
-    """``make_batch(rows=40, samples=2, num_classes=4, seed=0)``: a weak view with one annotated row in four or so, and a
+    """``make_batch(rows=40, samples=2, num_classes=4, seed=0)``: a weak view, one row in four or so annotated, and a
     strong view whose rows are a shuffled part of the weak ones, two of them without a counterpart.
     """
 
