@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from pointseg.device import pick_device
 from pointseg.errors import InputError
@@ -52,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
         elif done * 20 // total > (done - 1) * 20 // total:
             print(f"step {done}/{total}  {_status(scalars)}", file=sys.stderr, flush=True)
 
+    package = logging.getLogger("pointseg")
+    above_bar = _AboveBar(bar.console)
+    package.addHandler(above_bar)
+    package.propagate = False
     try:
         train(run, device=device, workers=args.workers, on_step=show)
     except KeyboardInterrupt:
@@ -60,8 +67,22 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     finally:
         bar.stop()
+        package.removeHandler(above_bar)
+        package.propagate = True
     print(f"trained {total} steps into {run.path}")
     return 0
+
+
+class _AboveBar(logging.Handler):
+    """Shows warnings through the console of the progress bar, which would otherwise be drawn over them."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.levelname}: {record.getMessage()}"
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _recipe(args: argparse.Namespace) -> TrainConfig:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointseg.data.dataset import Sample
+from pointseg.data.dataset import Sample, SamplePair
+from pointseg.data.mixing import cutmix
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class VoxelBatch:
     Attributes:
         coord: (V, 4) int32, batch index first: the coordinates of a sparse tensor.
         features: (V, C) float32.
-        labels, truth, point: (V,) int64, as in ``Sample``.
+        labels, truth, point: (V,) int64, as in ``Sample``. Where strong samples were mixed, ``point`` is the raw index
+            in the scene a row came from, while the batch index is that of the sample it is in now.
         position: (V, 3) float32 metres.
     """
 
@@ -41,6 +43,43 @@ def collate(samples: Sequence[Sample]) -> VoxelBatch:
     stacked = {name: torch.cat([getattr(s, name) for s in samples]) for name in vars(samples[0])}
     stacked["coord"] = torch.cat([index, stacked["coord"]], dim=1)
     return VoxelBatch(**stacked)
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """One step's samples in the weak view, and in the strong view where they were made as pairs.
+
+    Attributes:
+        weak: the samples.
+        strong: the same samples changed further, perhaps mixed with one another; None = one view.
+        weak_row: (V of ``strong``,) int64 row of ``weak`` that holds the representative point of a strong row, -1 if
+            none does; None = one view.
+    """
+
+    weak: VoxelBatch
+    strong: VoxelBatch | None = None
+    weak_row: Tensor | None = None
+
+    def to(self, device: torch.device) -> ViewBatch:
+        """The same batch on a device."""
+        if self.strong is None or self.weak_row is None:
+            return ViewBatch(self.weak.to(device))
+        return ViewBatch(self.weak.to(device), self.strong.to(device), self.weak_row.to(device, non_blocking=True))
+
+
+def collate_views(items: Sequence[Sample | SamplePair], *, mixed: float, voxel_size: float) -> ViewBatch:
+    """Stack samples of one view, or pairs of two, whose strong views are mixed first.
+
+    Args:
+        items: of a ``SceneDataset``.
+        mixed: probability that a strong sample gets a box of the next one; see ``pointseg.data.mixing``.
+        voxel_size: metres.
+    """
+    pairs = [item for item in items if isinstance(item, SamplePair)]
+    if not pairs:
+        return ViewBatch(collate([item for item in items if isinstance(item, Sample)]))
+    strong, weak_row = cutmix(pairs, probability=mixed, voxel_size=voxel_size)
+    return ViewBatch(collate([pair.weak for pair in pairs]), collate(strong), torch.cat(weak_row))
 
 
 class StepSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]]]]):

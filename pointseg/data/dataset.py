@@ -6,7 +6,7 @@ Every sample is a pure function of (scene, seed), so a run can stop and resume a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from pointseg.data.classes import IGNORED
 from pointseg.data.scene import PreparedScene
 from pointseg.data.sparse_labels import SparseLabels
-from pointseg.data.transforms import AugmentConfig, augment
+from pointseg.data.strong import StrongConfig, strengthen
+from pointseg.data.transforms import AugmentConfig, augment, random_origin
 from pointseg.data.voxel import VoxelGrid, voxel_labels, voxelize
 from pointseg.errors import InputError
 
@@ -32,7 +33,7 @@ class Sample:
         features: (V, C) float32.
         labels: (V,) int64, annotated class or -1.
         truth: (V,) int64, majority class of the voxel or -1, all -1 without ground truth; hidden from losses.
-        position: (V, 3) float32 metres, of the representative points.
+        position: (V, 3) float32 metres, of the representative points; floor(position / voxel size) is ``coord``.
         point: (V,) int64 raw index of the representative points.
     """
 
@@ -42,6 +43,41 @@ class Sample:
     truth: Tensor
     position: Tensor
     point: Tensor
+
+    def rows(self, index: Tensor) -> Sample:
+        """Some of the rows, by number or by a mask."""
+        return Sample(**{name: tensor[index] for name, tensor in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class SamplePair:
+    """Two views of one scene, each augmented and voxelised for itself.
+
+    Attributes:
+        weak: the lightly augmented view.
+        strong: the weakly augmented points within ``weak``, changed further. Their annotations stay on them.
+        weak_row: (V of ``strong``,) int64, row of ``weak`` whose voxel holds the representative point of a strong row.
+            The strong view is made of points of the weak one, so there always is one.
+        seed: of what is drawn when the batch is put together.
+    """
+
+    weak: Sample
+    strong: Sample
+    weak_row: Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """N points on their way to a sample: ``floor`` is the lowest z of the scene, metres, and ``annotation`` holds the
+    annotated points' indices and classes, None where ``segment`` is the annotation.
+    """
+
+    coord: np.ndarray
+    color: np.ndarray | None
+    segment: np.ndarray | None
+    annotation: tuple[np.ndarray, np.ndarray] | None
+    floor: float
 
 
 def feature_channels(features: Sequence[str]) -> int:
@@ -84,7 +120,7 @@ def nearest_rows(position: np.ndarray, centre: np.ndarray, budget: int) -> np.nd
     return np.sort(np.argpartition(distance, budget - 1)[:budget])
 
 
-class SceneDataset(torch.utils.data.Dataset[Sample]):
+class SceneDataset(torch.utils.data.Dataset[Sample | SamplePair]):
     """Training samples of prepared scenes, indexed by ``(scene number, seed)``.
 
     Args:
@@ -95,6 +131,7 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
         max_voxels: a sample above this many voxels is cropped to those horizontally nearest to a random annotated
             voxel, so a crop always holds an annotation.
         augmentation: what to do to the raw cloud first; None = nothing.
+        strong: how the strong view differs; items are ``SamplePair`` then, with the same weak sample. None = one view.
     """
 
     def __init__(
@@ -106,6 +143,7 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
         features: Sequence[str],
         max_voxels: int,
         augmentation: AugmentConfig | None,
+        strong: StrongConfig | None = None,
     ) -> None:
         feature_channels(features)
         self.scenes = list(scenes)
@@ -114,31 +152,72 @@ class SceneDataset(torch.utils.data.Dataset[Sample]):
         self.features = tuple(features)
         self.max_voxels = max_voxels
         self.augmentation = augmentation
+        self.strong = strong
 
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def __getitem__(self, key: tuple[int, Sequence[int]]) -> Sample:
+    def __getitem__(self, key: tuple[int, Sequence[int]]) -> Sample | SamplePair:
         number, seed = key
-        scene = self.scenes[number]
         rng = np.random.default_rng(seed)
-        coord, color, segment = np.asarray(scene.coord), scene.color, scene.segment
+        cloud = self._cloud(number, rng)
+        weak, row_of_point = self._voxelized(cloud, rng)
+        if self.strong is None:
+            return weak
+        points, strong_cloud = self._strong_cloud(cloud, np.flatnonzero(row_of_point >= 0), self.strong, rng)
+        strong, _ = self._voxelized(strong_cloud, rng)
+        strong = replace(strong, point=torch.from_numpy(points)[strong.point])
+        weak_row = torch.from_numpy(row_of_point)[strong.point]
+        return SamplePair(weak, strong, weak_row, int(rng.integers(2**63)))
+
+    def _cloud(self, number: int, rng: np.random.Generator) -> _Cloud:
+        scene = self.scenes[number]
+        coord, color = np.asarray(scene.coord), scene.color
         if self.augmentation is not None:
             coord, color = augment(coord, color, self.augmentation, rng)
-        grid = voxelize(coord, self.voxel_size, color=color, segment=segment)
-        annotation = self.annotations[number]
-        labels = grid.segment if annotation is None else voxel_labels(*annotation, grid)
-        sample = _as_sample(grid, coord[grid.point], labels, float(coord[:, 2].min()), self.features)
-        return self._crop(sample, rng)
+        coord = coord + self._origin(rng)
+        return _Cloud(coord, color, scene.segment, self.annotations[number], float(coord[:, 2].min()))
 
-    def _crop(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def _strong_cloud(
+        self, weak: _Cloud, points: np.ndarray, config: StrongConfig, rng: np.random.Generator
+    ) -> tuple[np.ndarray, _Cloud]:
+        """The strong view of some of the points, and which of all points its n points are, (n,)."""
+        color = None if weak.color is None else weak.color[points]
+        kept, coord, color = strengthen(weak.coord[points], color, weak.floor, config, rng)
+        points = points[kept]
+        origin = self._origin(rng)
+        segment = None if weak.segment is None else weak.segment[points]
+        annotation = None if weak.annotation is None else _annotation_within(weak.annotation, points)
+        return points, _Cloud(coord + origin, color, segment, annotation, float(origin[2]))
+
+    def _origin(self, rng: np.random.Generator) -> np.ndarray:
+        drawn = self.augmentation is not None and self.augmentation.random_origin
+        return random_origin(self.voxel_size, rng) if drawn else np.zeros(3, np.float32)
+
+    def _voxelized(self, cloud: _Cloud, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+        """The sample of a cloud, and (N,) int64 the row of each point in it, -1 where it was cropped away."""
+        grid = voxelize(cloud.coord, self.voxel_size, color=cloud.color, segment=cloud.segment)
+        labels = grid.segment if cloud.annotation is None else voxel_labels(*cloud.annotation, grid)
+        sample = _as_sample(grid, cloud.coord[grid.point], labels, cloud.floor, self.features)
         if len(sample.coord) <= self.max_voxels:
-            return sample
+            return sample, grid.inverse
+        keep = self._crop(sample, rng)
+        row = np.full(len(grid.coord), -1)
+        row[keep] = np.arange(len(keep))
+        return sample.rows(torch.from_numpy(keep)), row[grid.inverse]
+
+    def _crop(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
         annotated = (sample.labels >= 0).nonzero()[:, 0]
         candidates = annotated if len(annotated) else torch.arange(len(sample.coord))
         centre = sample.position[candidates[rng.integers(len(candidates))], :2].numpy()
-        keep = torch.from_numpy(nearest_rows(sample.position.numpy(), centre, self.max_voxels))
-        return Sample(**{name: tensor[keep] for name, tensor in vars(sample).items()})
+        return nearest_rows(sample.position.numpy(), centre, self.max_voxels)
+
+
+def _annotation_within(annotation: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The annotations of the given rising points, with indices among these."""
+    index, label = annotation
+    there = np.isin(index, points)
+    return np.searchsorted(points, index[there]), label[there]
 
 
 def _annotation(scene: PreparedScene, sparse: SparseLabels | None) -> tuple[np.ndarray, np.ndarray] | None:

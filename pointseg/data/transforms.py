@@ -23,6 +23,9 @@ class AugmentConfig:
         flip_x: mirror x with probability one half.
         jitter: standard deviation of the noise on each coordinate, metres.
         color_drop: probability that a cloud's colours are all set to zero.
+        random_origin: shift the cloud by a uniform part of a voxel on all three axes. Without it the lowest point of
+            every training cloud lies on a border of the voxel grid, while in the stored grids, which are predicted
+            on, it lies anywhere: floors would be cut into voxels in a way that training never showed.
     """
 
     rotate: bool = True
@@ -30,6 +33,7 @@ class AugmentConfig:
     flip_x: bool = True
     jitter: float = 0.001
     color_drop: float = 0.2
+    random_origin: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -59,10 +63,19 @@ def augment(
     if config.flip_x and rng.random() < 0.5:
         matrix[0] *= -1
     if config.rotate:
-        angle = rng.uniform(0, 2 * np.pi)
-        cos, sin = np.cos(angle), np.sin(angle)
-        matrix = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ matrix
+        matrix = rotation(rng.uniform(0, 2 * np.pi)) @ matrix
     moved = (coord - centre) @ matrix.T.astype(np.float32)
     moved += rng.standard_normal(coord.shape, dtype=np.float32) * np.float32(config.jitter)
     dropped = rng.random() < config.color_drop
     return moved.astype(np.float32), np.zeros_like(color) if dropped and color is not None else color
+
+
+def rotation(angle: float) -> np.ndarray:
+    """The matrix (3, 3) of a turn by ``angle`` radians about the vertical axis."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+
+
+def random_origin(voxel_size: float, rng: np.random.Generator) -> np.ndarray:
+    """A shift of a whole cloud, (3,) float32 metres, by up to one voxel on each axis: the phase of the voxel grid."""
+    return rng.uniform(0, voxel_size, size=3).astype(np.float32)

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from pointseg.atomic import replacing_file
+from pointseg.data.classes import IGNORED
 from pointseg.data.scene import PreparedScene
 from pointseg.errors import InputError
 from pointseg.evaluation.scores import Scores, confusion_matrix, scores_from_confusion
 from pointseg.inference.predict import ScenePrediction
+
+NOTHING = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,17 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def _without(truth: np.ndarray, index: np.ndarray) -> np.ndarray:
+    kept = np.array(truth)
+    kept[index] = IGNORED
+    return kept
+
+
 def evaluate_scenes(
-    scenes: Iterable[PreparedScene], predict: Callable[[PreparedScene], ScenePrediction], classes: Sequence[str]
+    scenes: Iterable[PreparedScene],
+    predict: Callable[[PreparedScene], ScenePrediction],
+    classes: Sequence[str],
+    annotated: Callable[[PreparedScene], np.ndarray] = lambda scene: NOTHING,
 ) -> Evaluation:
     """Predict each scene and pool the confusion matrices.
 
@@ -80,6 +92,8 @@ def evaluate_scenes(
         scenes: prepared scenes with ground truth.
         predict: scene -> prediction, ``predict_scene`` with everything but the scene filled in.
         classes: class names; ids are positions in it.
+        annotated: scene -> raw indices of points whose label was trained on: they, and their voxels in the voxel
+            score, are left out.
 
     Raises:
         InputError: there is no scene, or one without ground truth.
@@ -91,10 +105,12 @@ def evaluate_scenes(
         if scene.segment is None:
             raise InputError(f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored")
         prediction = predict(scene)
-        own = confusion_matrix(np.asarray(scene.segment), prediction.pred, k)
+        known, inverse = annotated(scene), prediction.grid.inverse
+        own = confusion_matrix(_without(scene.segment, known), prediction.pred, k)
         matrix += own
         assert prediction.grid.segment is not None
-        matrix_voxel += confusion_matrix(np.asarray(prediction.grid.segment), prediction.voxel_pred, k)
+        truth_voxel = _without(prediction.grid.segment, inverse[known])
+        matrix_voxel += confusion_matrix(truth_voxel, prediction.voxel_pred, k)
         scene_miou[f"{scene.split}/{scene.name}"] = scores_from_confusion(own).miou
     if not scene_miou:
         raise InputError("there is no scene to evaluate; name splits that hold prepared scenes")

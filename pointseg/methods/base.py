@@ -31,7 +31,7 @@ class View:
         labels: (M,) int64 class of the annotated rows, -1 elsewhere. The only labels a loss may use.
         batch_index: (M,) int64 sample of each row.
         coord: (M, 3) float32 metres.
-        row_id: (M,) int64 identity of the row within its sample (raw point id).
+        row_id: (M,) int64 raw point id of the row within the sample it came from.
         truth: (M,) int64 hidden ground truth, -1 where unknown. For monitoring only.
     """
 
@@ -78,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A step's loss: ``total`` to differentiate, ``log`` with detached scalars worth plotting."""
+    """A step's loss: ``total`` to differentiate, ``log`` with detached values to plot: scalars, or (K,) by class."""
 
     total: Tensor
     log: dict[str, Tensor]

@@ -51,4 +51,4 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
         count: scalar number (or weight) of these rows.
     """
     everywhere = all_reduce_sum(count.to(total.dtype))
-    return total * world_size() / everywhere.clamp(min=torch.finfo(total.dtype).tiny)
+    return total * world_size() / torch.where(everywhere > 0, everywhere, torch.ones_like(everywhere))

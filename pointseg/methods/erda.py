@@ -5,7 +5,8 @@ Segmentation", NeurIPS 2023. With p the pseudo-label distribution and q the pred
 
     L = L_ce + alpha L_p,   L_p = lambda H(p) + KL(p || q) = H(p, q) - (1 - lambda) H(p)
 
-Both p and q receive gradients; p is not thresholded, sharpened or detached.
+Both p and q receive gradients; p is not thresholded, sharpened or detached. Every departure from that is a setting of
+its own, for ablations: see ``ErdaConfig``.
 """
 
 from __future__ import annotations
@@ -14,58 +15,105 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pointseg.errors import InputError
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, full_precision
+from pointseg.methods.distributed import global_mean
+from pointseg.methods.divergence import DIVERGENCES, erda_loss
 from pointseg.methods.monitor import pseudo_label_statistics
-from pointseg.methods.prototypes import ProjectionHead, Prototypes
+from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
+from pointseg.methods.prototypes import ProjectionHead, Prototypes, SubPrototypes
+
+UNSEEN = ("mask", "zero")
+INITIAL = ("zeros", "random")
 
 
 @dataclass(frozen=True)
 class ErdaConfig:
     """Settings of prototypical ERDA; the defaults are those of the released weakly supervised configurations.
 
+    The arms of the published comparisons: *ER only* ``form: none``; *DA only* ``entropy_weight: 0``; *one-hot
+    pseudo-labels, no gradient to p* ``hard: true``, with the same ``top_n`` as the ERDA arm beside it.
+
     Attributes:
         weight: alpha, the weight of L_p. Released: 0.1 (RandLA-Net) and 0.01 (CloserLook3D, Point Transformer).
         entropy_weight: lambda, the weight of H(p) inside L_p.
+        form: D of L_p = lambda H(p) + D(p, q): ``kl``, ``kl_reverse``, ``js``, ``mse`` or ``none``; see
+            ``pointseg.methods.divergence``.
+        detach_p: no gradient reaches the pseudo-labels. Nothing trains the projection then: it stays as initialised.
+        detach_q: no gradient of L_p reaches the prediction.
+        hard: the pseudo-label is the one-hot most likely class of p, which carries no gradient (as ``detach_p``).
+        temperature: tau, p = softmax(cosine / tau).
         momentum: m of the prototypes.
+        projection: a two-layer projection between the features and the prototypes.
+        prototypes_per_class: n; a row's similarity with a class is the largest over its n.
+        initial: prototypes before their first update: ``zeros`` or ``random`` (Xavier, the released ``mom-I``).
+        unseen: a class without an annotated row so far has no probability (``mask``) or cosine 0 (``zero``, as
+            released).
+        confidence_threshold: L_p only on rows whose max p is at least this; 0 = off. At temperature 1 max p cannot
+            exceed e / (e + (K - 1) / e), which is 0.38 for 13 classes.
+        top_n: L_p only on this many rows of each sample, those of the largest max p; 0 = all. The mean is over the rows
+            chosen.
         all_points: L_p on annotated rows too, as the fully supervised configurations do.
     """
 
     weight: float = 0.1
     entropy_weight: float = 1.0
+    form: str = "kl"
+    detach_p: bool = False
+    detach_q: bool = False
+    hard: bool = False
+    temperature: float = 1.0
     momentum: float = 0.999
+    projection: bool = True
+    prototypes_per_class: int = 1
+    initial: str = "zeros"
+    unseen: str = "mask"
+    confidence_threshold: float = 0.0
+    top_n: int = 0
     all_points: bool = False
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"ERDA's weight is {self.weight}; it must be 0 or more")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"ERDA's momentum is {self.momentum}; it must be at least 0 and below 1")
+        _require(self.weight >= 0, f"ERDA's weight is {self.weight}; it must be 0 or more")
+        _require(0 <= self.momentum < 1, f"ERDA's momentum is {self.momentum}; it must be at least 0 and below 1")
+        _require(self.temperature > 0, f"ERDA's temperature is {self.temperature}; it must be above 0")
+        _require(
+            0 <= self.confidence_threshold < 1,
+            f"ERDA's confidence_threshold is {self.confidence_threshold}; it must be at least 0 (off) and below 1",
+        )
+        _require(self.top_n >= 0, f"ERDA's top_n is {self.top_n}; it must be 0 (all rows) or more")
+        _require(
+            self.prototypes_per_class >= 1,
+            f"ERDA's prototypes_per_class is {self.prototypes_per_class}; it must be 1 or more",
+        )
+        for name, allowed in (("form", tuple(DIVERGENCES)), ("unseen", UNSEEN), ("initial", INITIAL)):
+            value = getattr(self, name)
+            _require(value in allowed, f"ERDA's {name} is {value!r}; allowed are {', '.join(allowed)}")
+        _require(
+            not self.hard or self.form == "kl",
+            f"ERDA's hard is true with form {self.form!r}; one-hot pseudo-labels need form kl",
+        )
+        _require(
+            not (self.constant_p and (self.detach_q or self.form == "none")),
+            "ERDA's settings leave nothing that L_p could train: with detach_p or hard, detach_q must be false and "
+            "form must not be none",
+        )
+        _require(
+            self.prototypes_per_class == 1 or self.initial == "zeros",
+            f"ERDA's initial is {self.initial!r} with {self.prototypes_per_class} prototypes per class, which start "
+            "from annotated rows; use zeros",
+        )
+
+    @property
+    def constant_p(self) -> bool:
+        """Whether the pseudo-labels carry no gradient."""
+        return self.detach_p or self.hard
 
 
-def erda_loss(pseudo_logits: Tensor, logits: Tensor, entropy_weight: float = 1.0) -> Tensor:
-    """L_p of each row: ``H(p, q) - (1 - lambda) H(p)`` with p = softmax(s), q = softmax(z), in fp32.
-
-    Gradients (both are needed): ``dL/ds_i = p_i (-log q_i - H(p,q) + (1 - lambda)(log p_i + H(p)))`` and
-    ``dL/dz_i = q_i - p_i``.
-
-    Args:
-        pseudo_logits: s, (M, K), finite.
-        logits: z, (M, K).
-        entropy_weight: lambda; at 1 the loss is the plain cross-entropy between p and q.
-
-    Returns:
-        (M,) fp32 (fp64 for fp64 input).
-    """
-    with torch.autocast(logits.device.type, enabled=False):
-        s = pseudo_logits if pseudo_logits.dtype == torch.float64 else pseudo_logits.float()
-        z = logits if logits.dtype == torch.float64 else logits.float()
-        p = s.softmax(1)
-        cross = -(p * z.log_softmax(1)).sum(1)
-        if entropy_weight == 1.0:
-            return cross
-        return cross + (1 - entropy_weight) * (p * s.log_softmax(1)).sum(1)
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
 
 
 class ErdaLoss(nn.Module):
@@ -81,38 +129,90 @@ class ErdaLoss(nn.Module):
 
     def __init__(self, num_classes: int, feature_dim: int, config: ErdaConfig | None = None) -> None:
         super().__init__()
-        self.config = config or ErdaConfig()
-        self.projection = ProjectionHead(feature_dim)
-        self.prototypes = Prototypes(num_classes, feature_dim, self.config.momentum)
+        self.config = config = config or ErdaConfig()
+        self.projection: nn.Module = ProjectionHead(feature_dim) if config.projection else nn.Identity()
+        if config.constant_p:
+            self.projection.requires_grad_(False)
+        self.prototypes = _prototypes(num_classes, feature_dim, config)
 
     def pseudo_logits(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Cosine similarities s (M, K) of the projected features with the prototypes.
+        """s (M, K): cosine similarities of the projected features with the prototypes, divided by the temperature.
 
         In training mode the prototypes are moved first and the moved ones are used in the same step.
         """
-        with torch.autocast(features.device.type, enabled=False):
-            embedding = self.projection(features.float())
+        with torch.autocast(features.device.type, enabled=False), torch.set_grad_enabled(self._learns_p()):
+            embedding = self.projection(full_precision(features))
             if self.training:
                 self.prototypes.update(embedding.detach(), labels)
-            return self.prototypes.similarity(embedding)
+            return self.prototypes.similarity(embedding) / self.config.temperature
 
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean L_p over the rows it applies to.
+    def _learns_p(self) -> bool:
+        return torch.is_grad_enabled() and not self.config.constant_p
+
+    @torch.no_grad()
+    def used_rows(self, pseudo_logits: Tensor, labels: Tensor, batch_index: Tensor | None = None) -> Tensor:
+        """(M,) bool, the rows L_p applies to: none before the first class has been seen.
+
+        Args:
+            pseudo_logits: s, (M, K).
+            labels: (M,) int64, -1 = not annotated.
+            batch_index: (M,) int64 sample of each row, for ``top_n``; None = all rows are of one sample.
+        """
+        config = self.config
+        rows = torch.ones_like(labels, dtype=torch.bool) if config.all_points else labels < 0
+        rows = rows & self.prototypes.seen.any()
+        if not (config.confidence_threshold or config.top_n):
+            return rows
+        s = full_precision(pseudo_logits)
+        confidence = (s.amax(1) - s.logsumexp(1)).exp()
+        rows = rows & (confidence >= config.confidence_threshold)
+        if config.top_n:
+            sample = torch.zeros_like(labels) if batch_index is None else batch_index
+            rows = rows & (_rank_in_sample(torch.where(rows, confidence, -1.0), sample) < config.top_n)
+        return rows
+
+    def forward(
+        self, features: Tensor, logits: Tensor, labels: Tensor, batch_index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean L_p over the rows it applies to, those of all processes together.
 
         Args:
             features: (M, C) decoder features.
             logits: (M, K) of the segmentation head.
             labels: (M,) int64, -1 = not annotated.
+            batch_index: (M,) int64 sample of each row, for ``top_n``; None = all rows are of one sample.
 
         Returns:
             L_p (a scalar; 0 if it applies to no row or no class has been seen yet) and the pseudo-logits (M, K).
         """
+        config = self.config
         s = self.pseudo_logits(features, labels)
-        rows = torch.ones_like(labels, dtype=torch.bool) if self.config.all_points else labels < 0
-        if not self.prototypes.seen.any():
-            rows = torch.zeros_like(rows)
-        per_row = erda_loss(s[rows], logits[rows], self.config.entropy_weight)
-        return per_row.sum() / rows.sum().clamp(min=1), s
+        z = full_precision(logits.detach() if config.detach_q else logits)
+        with torch.autocast(z.device.type, enabled=False):
+            if config.hard:
+                per_row = F.cross_entropy(z, s.argmax(1), reduction="none")
+            else:
+                per_row = erda_loss(s, z, config.entropy_weight, config.form)
+            used = self.used_rows(s, labels, batch_index).to(per_row.dtype)
+            return global_mean((per_row * used).sum(), used.sum()), s
+
+
+def _prototypes(num_classes: int, width: int, config: ErdaConfig) -> Prototypes | SubPrototypes:
+    masked = config.unseen == "mask"
+    if config.prototypes_per_class > 1:
+        return SubPrototypes(num_classes, width, config.prototypes_per_class, config.momentum, mask_unseen=masked)
+    return Prototypes(num_classes, width, config.momentum, mask_unseen=masked, random=config.initial == "random")
+
+
+def _rank_in_sample(score: Tensor, sample: Tensor) -> Tensor:
+    """(M,) place of each row among those of its sample by falling score, from 0; equal scores in row order."""
+    order = score.sort(descending=True, stable=True).indices
+    order = order[sample[order].sort(stable=True).indices]
+    ordered = sample[order]
+    first = torch.searchsorted(ordered, ordered)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - first
+    return rank
 
 
 class Erda(Method):
@@ -123,13 +223,21 @@ class Erda(Method):
     def __init__(self, config: ErdaConfig, task: Task) -> None:
         super().__init__(config, task)
         self.erda = ErdaLoss(task.num_classes, task.feature_dim, config)
+        self.watch = PrototypeWatch(task.num_classes, task.feature_dim)
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         view = batch.weak
         features, logits = model(view.inputs)
         cross_entropy = self.labelled_loss(logits, view.labels)
-        loss_p, pseudo = self.erda(features, logits, view.labels)
+        loss_p, pseudo = self.erda(features, logits, view.labels, view.batch_index)
         log = {"loss_ce": cross_entropy.detach(), "loss_erda": loss_p.detach()}
         if batch.monitor:
-            log |= pseudo_label_statistics(pseudo, view, logits=logits)
+            used = self.erda.used_rows(pseudo, view.labels, view.batch_index)
+            log |= pseudo_label_statistics(pseudo, view, used=used, logits=logits, label_counts=self.label_counts)
+            log |= self.watch.look(self.erda.prototypes.value, self.erda.prototypes.seen)
         return LossTerms(cross_entropy + self.config.weight * loss_p, log)
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Cosines of the pairs of prototypes, and their norms."""
+        value, seen = self.erda.prototypes.value, self.erda.prototypes.seen
+        return {"prototype_cosine": pairwise_cosine(value, seen), "prototype_norm": value[seen].norm(dim=1)}

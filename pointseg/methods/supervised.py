@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
+from pointseg.methods.monitor import prediction_statistics
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,7 @@ class Supervised(Method):
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         _, logits = model(batch.weak.inputs)
         cross_entropy = self.labelled_loss(logits, batch.weak.labels)
-        return LossTerms(cross_entropy, {"loss_ce": cross_entropy.detach()})
+        log = {"loss_ce": cross_entropy.detach()}
+        if batch.monitor:
+            log |= prediction_statistics(logits, batch.weak)
+        return LossTerms(cross_entropy, log)

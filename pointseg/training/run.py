@@ -25,11 +25,14 @@ from pointseg.data.label_weights import class_weights
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
+from pointseg.evaluation.evaluate import NOTHING
 from pointseg.methods import METHODS, Task
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, step_checkpoints
-from pointseg.training.config import TrainConfig, load_recipe, to_dict
+from pointseg.training.config import TrainConfig
+from pointseg.training.plain import flatten
+from pointseg.training.recipe import load_recipe, to_dict
 
 RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
 
@@ -111,18 +114,28 @@ class Run:
     def training_scenes(self) -> list[PreparedScene]:
         """The scenes trained on: the named splits, or every split that is not held out.
 
-        A split may be in both lists only with sparse labels. All points of its scenes are scored then, the annotated
-        ones, a ten-thousandth of them or so, included.
+        A split may be in both lists only with sparse labels; its annotated points are left out of the score then.
         """
         data = self.config.data
-        root = _data_root(self.config)
-        splits = data.train_splits or [name for name in list_splits(root) if name not in data.eval_splits]
+        splits = self._training_splits()
         shared = set(splits) & set(data.eval_splits)
         if shared and data.labels == "full":
             raise InputError(f"splits {sorted(shared)} are both trained on with all labels and scored; name each once")
         if not splits:
-            raise InputError(f"{root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
-        return list_scenes(root, splits)
+            raise InputError(f"{data.root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
+        return list_scenes(_data_root(self.config), splits)
+
+    def _training_splits(self) -> list[str]:
+        data = self.config.data
+        there = list_splits(_data_root(self.config))
+        return list(data.train_splits) or [name for name in there if name not in data.eval_splits]
+
+    def annotated_points(self, scene: PreparedScene) -> np.ndarray:
+        """Raw indices of the points of a scene that this run was trained on; none of a scene it never saw."""
+        elsewhere = scene.path.parent.parent.resolve() != Path(self.config.data.root).resolve()
+        if self.config.data.labels == "full" or elsewhere or scene.split not in self._training_splits():
+            return NOTHING
+        return open_labels(_data_root(self.config), self.config.data.labels).for_scene(scene)[0]
 
     def sparse_labels(self) -> SparseLabels | None:
         """The draw of the recipe, or None where every point's label is used."""
@@ -216,7 +229,7 @@ def _data_root(config: TrainConfig) -> Path:
 
 
 def _require_same(saved: TrainConfig, given: TrainConfig, path: Path) -> None:
-    old, new = _flat(to_dict(saved)), _flat(to_dict(given))
+    old, new = flatten(to_dict(saved)), flatten(to_dict(given))
     changed = [
         f"{key}: {old.get(key)} there, {new.get(key)} now" for key in sorted(old | new) if old.get(key) != new.get(key)
     ]
@@ -224,13 +237,6 @@ def _require_same(saved: TrainConfig, given: TrainConfig, path: Path) -> None:
         raise InputError(
             f"{path} was started with other settings ({'; '.join(changed)}); use the same ones or choose another --out"
         )
-
-
-def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _environment() -> dict[str, object]:

@@ -1,17 +1,25 @@
-"""What a run writes down while it trains: JSON lines and TensorBoard events, the same numbers in both."""
+"""What a run writes down while it trains: JSON lines and TensorBoard events, the same scalars in both."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+import yaml
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from pointseg.atomic import replacing_file
+from pointseg.training.plain import flatten
 
 
 class Tracker:
-    """Append scalars to ``metrics.jsonl`` and ``tensorboard/``.
+    """Append scalars and warnings to ``metrics.jsonl`` and ``tensorboard/``; recipe and histograms to the latter only.
 
     Args:
         path: the run folder.
@@ -25,18 +33,69 @@ class Tracker:
             unfinished.write_text("".join(kept))
         self.writer = SummaryWriter(str(path / "tensorboard"), purge_step=start + 1)
 
-    def record(self, kind: str, step: int, values: dict[str, float]) -> None:
+    def describe(self, recipe: Mapping[str, Any], metric: str) -> None:
+        """Show the recipe as text and in TensorBoard's table of hyper-parameters.
+
+        The summaries go into the run's own event file; ``SummaryWriter.add_hparams`` would list a second run.
+
+        Args:
+            recipe: plain values, as in ``config.yaml``.
+            metric: tag of the scalar that the table shows beside them; its newest value counts.
+        """
+        self.writer.add_text("recipe", f"```yaml\n{yaml.safe_dump(dict(recipe), sort_keys=False)}```", 0)
+        assert self.writer.file_writer is not None
+        # TensorBoard's table holds single values: a list goes in as text.
+        table = {key: str(value) if isinstance(value, list) else value for key, value in flatten(recipe).items()}
+        for summary in hparams(table, {metric: 0.0}):
+            self.writer.file_writer.add_summary(summary)
+
+    def record(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Write one line of scalars: ``kind`` is ``train`` or ``eval``, ``step`` the number of steps done."""
-        with self.file.open("a") as handle:
-            handle.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._append({"kind": kind, "step": step, **values})
         for name, value in values.items():
             self.writer.add_scalar(f"{kind}/{name}", value, step)
 
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of one kind written so far, those of the run before it was resumed included."""
+        lines = [json.loads(line) for line in self._lines()]
+        return [line for line in lines if line["kind"] == kind]
+
+    def warn(self, kind: str, step: int, text: str) -> None:
+        """Write a warning: one line, and a text of TensorBoard."""
+        self._append({"kind": "warning", "step": step, "name": kind, "text": text})
+        self.writer.add_text(f"warning/{kind}", text, step)
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Write distributions; what is not finite is left out, and so is a tensor in which nothing is."""
+        for name, value in values.items():
+            finite = value.detach().float()
+            finite = finite[finite.isfinite()]
+            if len(finite):
+                self.writer.add_histogram(name, finite, step)
+
     def close(self) -> None:
         self.writer.close()
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self.file.open("a") as handle:
+            handle.write(json.dumps(line) + "\n")
 
     def _lines(self) -> list[str]:
         """Complete lines already on disk; a last line cut off by a kill is left out."""
         if not self.file.is_file():
             return []
         return [line for line in self.file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def named_scalars(log: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:
+    """The numbers of a step's log, fetched from the device at once; those that are not finite are left out.
+
+    Args:
+        log: scalars, and vectors (K,) of one value a class; ``drift`` becomes ``drift/wall``, ``drift/floor``, ...
+        classes: K names.
+    """
+    names = [
+        tag for name, value in log.items() for tag in ([f"{name}/{c}" for c in classes] if value.dim() else [name])
+    ]
+    values = torch.cat([value.detach().reshape(-1).float() for value in log.values()]).tolist()
+    return {name: value for name, value in zip(names, values, strict=True) if math.isfinite(value)}

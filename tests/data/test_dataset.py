@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.data.collate import StepSampler, collate
 from pointseg.data.dataset import SceneDataset, feature_channels, nearest_rows, voxel_features
 from pointseg.data.scene import list_scenes
 from pointseg.data.sparse_labels import open_labels
-from pointseg.data.transforms import AugmentConfig
+from pointseg.data.strong import StrongConfig, strengthen
+from pointseg.data.transforms import AugmentConfig, augment
+from pointseg.data.voxel import voxelize
 from pointseg.errors import InputError
 
 FEATURES = ("ones", "color", "height")
@@ -85,25 +86,132 @@ def test_nearest_rows_against_sorting():
     assert (np.diff(chosen) > 0).all()
 
 
-def test_collate_puts_the_batch_index_first(rooms_root):
-    data = dataset(rooms_root)
-    samples = [data[0, (0, 0)], data[1, (0, 1)]]
-    batch = collate(samples)
-    for i, sample in enumerate(samples):
-        rows = batch.coord[:, 0] == i
-        assert torch.equal(batch.coord[rows, 1:], sample.coord)
-        assert torch.equal(batch.labels[rows], sample.labels)
-    assert batch.coord.dtype == torch.int32
+def heights(sample):
+    return {int(p): float(f[-1]) for p, f in zip(sample.point, sample.features, strict=True)}
 
 
-def test_steps_can_start_anywhere_and_visit_every_scene_once_an_epoch():
-    def keys(start, stop):
-        return list(StepSampler(5, batch_size=2, seed=3, start=start, stop=stop))
+def test_without_a_random_origin_a_sample_is_the_voxelised_augmented_cloud(rooms_root):
+    config = AugmentConfig(random_origin=False)
+    data = dataset(rooms_root, augmentation=config)
+    scene = data.scenes[0]
+    coord, color = augment(np.asarray(scene.coord), scene.color, config, np.random.default_rng((4, 2)))
+    grid = voxelize(coord, 0.1, color=color, segment=scene.segment)
+    sample = data[0, (4, 2)]
+    assert np.array_equal(sample.coord, grid.coord)
+    assert np.array_equal(sample.truth, grid.segment)
+    assert np.array_equal(sample.position, coord[grid.point])
 
-    assert keys(0, 10)[4:] == keys(4, 10)
-    visits = [scene for step in keys(0, 10) for scene, _ in step]
-    for epoch in range(4):
-        assert sorted(visits[5 * epoch : 5 * epoch + 5]) == list(range(5))
-    assert visits[:5] != visits[5:10] or visits[5:10] != visits[10:15]
-    seeds = [seed for step in keys(0, 10) for _, seed in step]
-    assert len(set(seeds)) == len(seeds)
+
+def test_the_phase_of_the_grid_is_uniform_on_all_axes_and_heights_stay(rooms_root):
+    still = AugmentConfig(rotate=False, scale=(1.0, 1.0), flip_x=False, jitter=0.0)
+    moving = dataset(rooms_root, augmentation=still)
+    fixed = dataset(rooms_root, augmentation=AugmentConfig(**{**vars(still), "random_origin": False}))
+    before = fixed[0, (0, 0)]
+    where = {int(p): row for row, p in enumerate(before.point)}
+    origins = []
+    for seed in range(120):
+        sample = moving[0, (0, seed)]
+        assert np.array_equal(np.floor(sample.position.numpy().astype(np.float64) / 0.1), sample.coord)
+        common = [(row, where[int(p)]) for row, p in enumerate(sample.point) if int(p) in where]
+        rows, old = (torch.tensor(side) for side in zip(*common, strict=True))
+        shift = sample.position[rows] - before.position[old]
+        assert len(rows) > 100
+        torch.testing.assert_close(shift, shift[:1].expand_as(shift), atol=1e-5, rtol=0)
+        torch.testing.assert_close(sample.features[rows, -1], before.features[old, -1], atol=1e-5, rtol=0)
+        origins.append(shift[0].numpy())
+    phases = np.sort(np.array(origins) / 0.1, axis=0)
+    assert phases.min() >= -1e-4
+    assert phases.max() <= 1 + 1e-4
+    # The critical distance of Kolmogorov and Smirnov at a level of 0.1 %.
+    assert np.abs(phases - (np.arange(120)[:, None] + 0.5) / 120).max() < 1.95 / np.sqrt(120)
+
+
+@pytest.mark.parametrize("max_voxels", [10**6, 150])
+@pytest.mark.parametrize("labels", ["1pct_seed0", None])
+def test_a_pair_against_a_slow_twin(rooms_root, labels, max_voxels):
+    """The clouds of both views are drawn again; which row holds what is then found with dictionaries."""
+    config = StrongConfig()
+    data = dataset(rooms_root, labels, max_voxels=max_voxels, strong=config)
+    scene = data.scenes[1]
+    segment = np.asarray(scene.segment)
+    pair = data[1, (5, 7)]
+    rng = np.random.default_rng((5, 7))
+    coord, color = augment(np.asarray(scene.coord), scene.color, AugmentConfig(), rng)
+    coord = coord + rng.uniform(0, 0.1, 3).astype(np.float32)
+    if max_voxels == 150:
+        whole = dataset(rooms_root, labels)[1, (5, 7)]
+        rng.integers(int((whole.labels >= 0).sum()))
+    weak_rows = {tuple(c): row for row, c in enumerate(pair.weak.coord.tolist())}
+    cell = [tuple(np.floor(p.astype(np.float64) / 0.1).astype(int).tolist()) for p in coord]
+    inside = np.array([i for i, c in enumerate(cell) if c in weak_rows])
+    kept, moved, _ = strengthen(coord[inside], color[inside], float(coord[:, 2].min()), config, rng)
+    origin = rng.uniform(0, 0.1, 3).astype(np.float32)
+    voxels = {}
+    for point, position in zip(inside[kept], moved + origin, strict=True):
+        place = tuple(np.floor(position.astype(np.float64) / 0.1).astype(int).tolist())
+        voxels.setdefault(place, []).append((int(point), position))
+    assert len(pair.strong.coord) == min(len(voxels), max_voxels)
+    assert 0 < len(kept) < len(inside)
+    annotated = {} if labels is None else dict(zip(*(a.tolist() for a in data.annotations[1]), strict=True))
+    for row, place in enumerate(pair.strong.coord.tolist()):
+        points = sorted(voxels[tuple(place)], key=lambda held: held[0])
+        first, position = points[0]
+        assert pair.strong.point[row] == first
+        assert pair.weak_row[row] == weak_rows[cell[first]]
+        np.testing.assert_array_equal(pair.strong.position[row], position)
+        assert float(pair.strong.features[row, -1]) == pytest.approx(float(position[2] - origin[2]), abs=1e-5)
+        classes = np.bincount([segment[p] for p, _ in points])
+        assert pair.strong.truth[row] == classes.argmax()
+        given = np.bincount([annotated[p] for p, _ in points if p in annotated], minlength=1)
+        expected = classes.argmax() if labels is None else given.argmax() if given.any() else -1
+        assert pair.strong.labels[row] == expected
+    assert (pair.strong.labels >= 0).any()
+
+
+def test_the_weak_view_is_the_sample_of_one_view(rooms_root):
+    one, pair = dataset(rooms_root)[0, (1, 2)], dataset(rooms_root, strong=StrongConfig())[0, (1, 2)]
+    assert all(torch.equal(x, y) for x, y in zip(vars(one).values(), vars(pair.weak).values(), strict=True))
+    assert len(pair.weak_row) == len(pair.strong.coord)
+
+
+def test_a_pair_depends_on_scene_and_seed_alone(rooms_root):
+    one, two = (dataset(rooms_root, strong=StrongConfig()) for _ in range(2))
+    two[1, (9, 9)]
+    a, b, c = one[0, (1, 2)], two[0, (1, 2)], one[0, (1, 3)]
+    assert all(torch.equal(x, y) for x, y in zip(vars(a.strong).values(), vars(b.strong).values(), strict=True))
+    assert torch.equal(a.weak_row, b.weak_row)
+    assert a.seed == b.seed != c.seed
+
+
+def test_both_views_have_an_origin_of_their_own_if_any(rooms_root):
+    off = StrongConfig(point_drop=0, block_drop=0, elastic=(), rotate=0, scale=0)
+    still = AugmentConfig(jitter=0.0, random_origin=False)
+    pair = dataset(rooms_root, augmentation=still, strong=off)[0, (0, 1)]
+    torch.testing.assert_close(pair.strong.position.min(0).values[2], torch.tensor(0.0), atol=1e-5, rtol=0)
+    phases = []
+    for seed in range(40):
+        pair = dataset(rooms_root, augmentation=AugmentConfig(jitter=0.0), strong=off)[0, (0, seed)]
+        phases.append([float(view.position[:, 2].min()) for view in (pair.weak, pair.strong)])
+    assert abs(np.corrcoef(np.array(phases).T)[0, 1]) < 0.5
+    assert np.array(phases).min(0).max() < 0.02
+    assert np.array(phases).max(0).min() > 0.08
+
+
+def test_heights_of_the_strong_view_are_above_the_floor_even_where_the_floor_was_dropped(rooms_root):
+    off = StrongConfig(point_drop=0, block_drop=0.9, block_size=0.6, elastic=(), rotate=0, scale=0)
+    data = dataset(rooms_root, strong=off)
+    lowest = []
+    for seed in range(20):
+        pair = data[0, (0, seed)]
+        weak, strong = heights(pair.weak), heights(pair.strong)
+        common = weak.keys() & strong.keys()
+        assert all(weak[p] == pytest.approx(strong[p], abs=1e-5) for p in common)
+        lowest.append(min(strong.values()))
+    assert max(lowest) > 0.3
+
+
+def test_a_pair_without_augmentation_or_colour(rooms_root):
+    data = dataset(rooms_root, augmentation=None, features=("ones", "height"), strong=StrongConfig())
+    pair = data[0, (0, 0)]
+    assert np.array_equal(pair.weak.coord, data.scenes[0].grid(0.1).coord)
+    assert pair.strong.features.shape[1] == 2

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pointseg.data.transforms import AugmentConfig, augment
+from pointseg.data.transforms import AugmentConfig, augment, random_origin
 from pointseg.errors import InputError
 
 PLAIN = {"rotate": False, "scale": (1.0, 1.0), "flip_x": False, "jitter": 0.0, "color_drop": 0.0}
@@ -76,6 +76,14 @@ def test_the_same_seed_gives_the_same_cloud_and_input_is_untouched(cloud):
     assert not np.array_equal(a[0], run(cloud, 6, **settings)[0])
     assert np.array_equal(cloud[0], before)
     assert a[0].dtype == np.float32
+
+
+def test_the_origin_lies_anywhere_within_one_voxel():
+    shifts = np.array([random_origin(0.25, np.random.default_rng(seed)) for seed in range(400)])
+    assert shifts.dtype == np.float32
+    for axis in shifts.T:
+        assert (np.histogram(axis, bins=4, range=(0, 0.25))[0] > 60).all()
+    assert np.abs(np.corrcoef(shifts.T) - np.eye(3)).max() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 
 from pointseg.errors import InputError
 from pointseg.methods import ErdaConfig, ErdaLoss, erda_loss
+from pointseg.methods.divergence import DIVERGENCES
 
 
 def softmax(values):
@@ -15,12 +16,42 @@ def softmax(values):
     return [e / sum(exponentials) for e in exponentials]
 
 
-def slow_loss(s, z, lam):
-    """lambda H(p) + KL(p || q), term by term."""
+def slow_kl(p, q):
+    return sum(pk * math.log(pk / qk) for pk, qk in zip(p, q, strict=True))
+
+
+def middle(p, q):
+    return [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+
+
+SLOW = {
+    "kl": slow_kl,
+    "kl_reverse": lambda p, q: slow_kl(q, p),
+    "js": lambda p, q: slow_kl(p, middle(p, q)) + slow_kl(q, middle(p, q)),
+    "mse": lambda p, q: sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) / 2,
+    "none": lambda p, q: 0.0,
+}
+
+
+def slow_loss(s, z, lam, form="kl"):
+    """lambda H(p) + D(p, q), term by term."""
     p, q = softmax(s), softmax(z)
-    entropy = -sum(pk * math.log(pk) for pk in p)
-    divergence = sum(pk * math.log(pk / qk) for pk, qk in zip(p, q, strict=True))
-    return lam * entropy + divergence
+    return -lam * sum(pk * math.log(pk) for pk in p) + SLOW[form](p, q)
+
+
+def written_gradients(s, z, lam, form):
+    """dL/ds and dL/dz of one row, from the derivatives on paper."""
+    p, q = np.array(softmax(s)), np.array(softmax(z))
+    m = (p + q) / 2
+    ds, dz = {
+        "kl": (p * (np.log(p / q) - slow_kl(p, q)), q - p),
+        "kl_reverse": (p - q, q * (np.log(q / p) - slow_kl(q, p))),
+        "js": (p * (np.log(p / m) - slow_kl(p, m)), q * (np.log(q / m) - slow_kl(q, m))),
+        "mse": (p * (p - q - (p * (p - q)).sum()), q * (q - p - (q * (q - p)).sum())),
+        "none": (np.zeros_like(p), np.zeros_like(q)),
+    }[form]
+    entropy = -(p * np.log(p)).sum()
+    return ds - lam * p * (np.log(p) + entropy), dz
 
 
 def test_test_vector():
@@ -33,22 +64,32 @@ def test_test_vector():
     np.testing.assert_allclose(z.grad[0], [0.341687, 0.005034, -0.346721], atol=1e-6)
 
 
+@pytest.mark.parametrize("form", DIVERGENCES)
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0, 2.0])
-def test_value_and_gradients_follow_the_equations(lam):
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=(5, 2, 4))
+def test_value_and_gradients_follow_the_equations(form, lam):
+    values = np.random.default_rng(3).normal(size=(5, 2, 4))
     s = torch.tensor(values[:, 0], requires_grad=True)
     z = torch.tensor(values[:, 1], requires_grad=True)
-    loss = erda_loss(s, z, lam)
-    np.testing.assert_allclose(loss.detach(), [slow_loss(a, b, lam) for a, b in values], rtol=1e-12)
-    loss.sum().backward()
+    loss = erda_loss(s, z, lam, form)
+    np.testing.assert_allclose(loss.detach(), [slow_loss(a, b, lam, form) for a, b in values], rtol=1e-12)
+    (loss.sum() + 0 * z.sum()).backward()
     for row, (a, b) in enumerate(values):
-        p, q = np.array(softmax(a)), np.array(softmax(b))
-        entropy, cross = -(p * np.log(p)).sum(), -(p * np.log(q)).sum()
-        expected = p * (-np.log(q) - cross + (1 - lam) * (np.log(p) + entropy))
-        np.testing.assert_allclose(s.grad[row], expected, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(z.grad[row], q - p, rtol=1e-9, atol=1e-12)
-    assert torch.autograd.gradcheck(lambda a, b: erda_loss(a, b, lam), (s, z))
+        ds, dz = written_gradients(a, b, lam, form)
+        np.testing.assert_allclose(s.grad[row], ds, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(z.grad[row], dz, rtol=1e-9, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda a, b: erda_loss(a, b, lam, form) + 0 * b.sum(1), (s, z))
+
+
+def test_at_lambda_one_the_loss_is_the_cross_entropy_with_soft_targets():
+    s, z = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(z, s.softmax(1), reduction="none")
+    torch.testing.assert_close(erda_loss(s, z), expected)
+
+
+def test_at_lambda_one_a_one_hot_pseudo_label_does_not_move():
+    s = torch.tensor([[60.0, 0.0, -5.0]], dtype=torch.float64, requires_grad=True)
+    erda_loss(s, torch.tensor([[-1.0, 2.0, 0.0]], dtype=torch.float64)).sum().backward()
+    np.testing.assert_allclose(s.grad, 0, atol=1e-12)
 
 
 def test_at_lambda_one_a_uniform_prediction_leaves_the_pseudo_label_alone():
@@ -63,15 +104,22 @@ def test_at_lambda_zero_a_uniform_prediction_flattens_the_pseudo_label():
     assert s.grad[0, 0] > 0 > s.grad[0, 2]
 
 
-def test_masked_classes_give_finite_values_and_gradients():
+@pytest.mark.parametrize("form", DIVERGENCES)
+def test_excluded_classes_give_finite_values_and_gradients(form):
     s = torch.tensor([[0.3, -1e4, 0.1]], requires_grad=True)
     z = torch.tensor([[0.5, 0.2, -40.0]], requires_grad=True)
     for lam in (0.0, 1.0, 2.0):
-        loss = erda_loss(s, z, lam).sum()
+        loss = (erda_loss(s, z, lam, form) + 0 * z.sum(1)).sum()
         gradients = torch.autograd.grad(loss, (s, z))
-        assert torch.isfinite(loss)
+        assert abs(loss) < 100
         assert all(torch.isfinite(g).all() for g in gradients)
         assert gradients[0][0, 1] == 0
+
+
+def test_reverse_kl_compares_only_the_classes_that_p_holds():
+    s, z = torch.tensor([[0.3, -1e4, 0.1]]), torch.tensor([[0.5, 0.2, -1.0]])
+    expected = SLOW["kl_reverse"](softmax([0.3, 0.1]), softmax([0.5, -1.0]))
+    assert erda_loss(s, z, 0.0, "kl_reverse").item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_half_precision_input_is_computed_in_fp32():
@@ -121,7 +169,28 @@ def test_nothing_to_learn_from_gives_zero_not_nan():
     assert loss.item() == 0
 
 
-@pytest.mark.parametrize("settings", [{"weight": -0.1}, {"momentum": 1.0}, {"momentum": -0.5}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(InputError, match=f"{next(iter(settings.values()))}"):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight": -0.1},
+        {"momentum": 1.0},
+        {"momentum": -0.5},
+        {"temperature": 0.0},
+        {"form": "js2"},
+        {"unseen": "keep"},
+        {"initial": "ones"},
+        {"confidence_threshold": 1.0},
+        {"top_n": -1},
+        {"prototypes_per_class": 0},
+        {"hard": True, "form": "js"},
+        {"detach_p": True, "detach_q": True},
+        {"hard": True, "detach_q": True},
+        {"detach_p": True, "form": "none"},
+        {"initial": "random", "prototypes_per_class": 2},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings):
+    name, value = next(iter(settings.items()))
+    with pytest.raises(InputError, match=name) as caught:
         ErdaConfig(**settings)
+    assert str(value) in str(caught.value) or len(settings) > 1

@@ -1,9 +1,11 @@
 """Prototypes against a per-class loop, and the two rules that differ from the released code."""
 
 import numpy as np
+import pytest
 import torch
 
 from pointseg.methods import ProjectionHead, Prototypes
+from pointseg.methods.prototypes import SubPrototypes
 
 
 def slow_update(value, embedding, labels, momentum):
@@ -86,3 +88,90 @@ def test_state_survives_a_round_trip():
     other.load_state_dict(prototypes.state_dict())
     assert torch.equal(other.value, prototypes.value)
     assert other.seen.tolist() == [True, True, False]
+
+
+def test_unseen_classes_have_cosine_zero_when_not_masked():
+    prototypes = Prototypes(3, 4, mask_unseen=False)
+    embedding = torch.randn(5, 4)
+    prototypes.update(embedding, torch.tensor([0, 0, 2, -1, -1]))
+    assert (prototypes.similarity(embedding)[:, 1] == 0).all()
+
+
+def cosine(a, b):
+    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def slow_sub_update(classes, embedding, labels, n, momentum):
+    """One step of ``classes``, a list of vectors for each class: start what can be started, then move the nearest."""
+    for k, vectors in enumerate(classes):
+        rows = [e for e, y in zip(embedding, labels, strict=True) if y == k]
+        if not rows:
+            continue
+        anchors = [v / np.linalg.norm(v) for v in vectors]
+        while len(anchors) < n:
+            nearest = [max((cosine(r, a) for a in anchors), default=-np.inf) for r in rows]
+            if min(nearest) >= 1 - 1e-4:
+                break
+            anchors.append(rows[int(np.argmin(nearest))])
+        vectors += [np.zeros(embedding.shape[1]) for _ in range(len(anchors) - len(vectors))]
+        own = [int(np.argmax([cosine(r, a) for a in anchors])) for r in rows]
+        for j in range(len(vectors)):
+            mine = [r for r, o in zip(rows, own, strict=True) if o == j]
+            if mine:
+                vectors[j] = momentum * vectors[j] + (1 - momentum) * np.mean(mine, axis=0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_several_prototypes_follow_a_loop_over_classes(n):
+    rng = np.random.default_rng(n)
+    prototypes, classes = SubPrototypes(3, 5, n, momentum=0.7).double(), [[], [], []]
+    for step in range(6):
+        embedding, labels = rng.normal(size=(14, 5)), rng.integers(-1, 2 + (step > 1), size=14)
+        labels[labels == 1] = 1 if step % 2 else -1
+        slow_sub_update(classes, embedding, labels, n, 0.7)
+        prototypes.update(torch.tensor(embedding), torch.tensor(labels))
+        for k, vectors in enumerate(classes):
+            assert prototypes.sub_seen[k].sum() == len(vectors)
+            np.testing.assert_allclose(prototypes.sub_value[k, : len(vectors)], np.reshape(vectors, (-1, 5)), rtol=1e-9)
+    similarity = prototypes.similarity(torch.tensor(embedding))
+    expected = [[max(cosine(e, v) for v in vectors) for vectors in classes] for e in embedding]
+    np.testing.assert_allclose(similarity, expected, rtol=1e-9)
+
+
+def test_one_sub_prototype_is_a_prototype():
+    torch.manual_seed(0)
+    one, several = Prototypes(3, 4, 0.8), SubPrototypes(3, 4, 1, 0.8)
+    for _ in range(3):
+        embedding, labels = torch.randn(20, 4), torch.randint(-1, 3, (20,))
+        one.update(embedding, labels)
+        several.update(embedding, labels)
+    torch.testing.assert_close(several.value, one.value)
+    torch.testing.assert_close(several.similarity(embedding), one.similarity(embedding))
+
+
+def test_a_class_with_one_direction_starts_one_sub_prototype():
+    prototypes = SubPrototypes(2, 3, 4)
+    row = torch.tensor([1.0, 2.0, 3.0])
+    prototypes.update(torch.stack([row, 2 * row, 3 * row, -row]), torch.tensor([0, 0, 0, -1]))
+    assert prototypes.sub_seen.sum(1).tolist() == [1, 0]
+    assert prototypes.seen.tolist() == [True, False]
+    similarity = prototypes.similarity(row[None])
+    torch.testing.assert_close(similarity[0, 0], torch.tensor(1.0))
+    assert similarity[0, 1].item() == -1e4
+
+
+def test_the_gradient_goes_through_the_nearest_sub_prototype():
+    prototypes = SubPrototypes(1, 2, 2)
+    prototypes.update(torch.eye(2), torch.tensor([0, 0]))
+    embedding = torch.tensor([[0.9, 0.1]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(prototypes.double().similarity, embedding)
+    prototypes.similarity(embedding).sum().backward()
+    assert embedding.grad[0, 1] < 0 < embedding.grad[0, 0]
+
+
+def test_a_zero_embedding_has_a_finite_gradient():
+    prototypes = Prototypes(2, 3)
+    prototypes.update(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
+    embedding = torch.zeros(2, 3, requires_grad=True)
+    prototypes.similarity(embedding).sum().backward()
+    assert torch.isfinite(embedding.grad).all()

@@ -1,0 +1,54 @@
+"""What is watched about prototypes: how far they move and how alike they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PrototypeWatch(nn.Module):
+    """Remembers the prototypes of the last look, so that the drift between two looks survives a checkpoint.
+
+    Args:
+        num_classes: K.
+        width: C.
+    """
+
+    before: Tensor
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("before", torch.zeros(num_classes, width))
+
+    @torch.no_grad()
+    def look(self, value: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        """Scalars on the prototypes ``value`` (K, C) of the classes ``seen`` (K,).
+
+        Returns:
+            ``prototype_drift``, 1 - cosine with the last look's prototype, mean over classes; the same as
+            ``prototype_drift_class`` (K,), NaN for a class not seen then; ``prototype_cosine_mean``, ``_rms`` and
+            ``_max`` over pairs of classes (mean or rms near 1: prototypes have collapsed onto one or two directions).
+            A value that does not exist is left out.
+        """
+        statistics = {}
+        drift = 1 - F.cosine_similarity(value, self.before, dim=1)
+        known = seen & (self.before != 0).any(1)
+        if known.any():
+            statistics["prototype_drift"] = drift[known].mean()
+            statistics["prototype_drift_class"] = drift.masked_fill(~known, float("nan"))
+        cosine = pairwise_cosine(value, seen)
+        if len(cosine):
+            statistics["prototype_cosine_mean"] = cosine.mean()
+            statistics["prototype_cosine_rms"] = cosine.square().mean().sqrt()
+            statistics["prototype_cosine_max"] = cosine.max()
+        self.before.copy_(torch.where(seen[:, None], value, 0))
+        return statistics
+
+
+@torch.no_grad()
+def pairwise_cosine(value: Tensor, seen: Tensor) -> Tensor:
+    """Cosine of each pair of different classes out of ``seen`` (K,), prototypes ``value`` (K, C); one value a pair."""
+    direction = F.normalize(value[seen], dim=1)
+    first, second = torch.triu_indices(len(direction), len(direction), offset=1, device=value.device)
+    return (direction @ direction.t())[first, second]

@@ -1,0 +1,159 @@
+"""Pseudo-labels chosen by confidence: the practice that methods learning from every point set out to improve.
+
+Sources: FixMatch (Sohn et al., NeurIPS 2020) for two views, a threshold and no gradient into the label, in its
+segmentation form (UniMatch's ``fixmatch.py``); Lee (ICML workshop 2013) for one view. ``top_n`` chooses the most
+confident rows of every sample instead, the "one-hot pseudo-labels" that ERDA (NeurIPS 2023) is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pointseg.errors import InputError
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, full_precision
+from pointseg.methods.distributed import global_mean
+from pointseg.methods.teacher import Teacher
+from pointseg.methods.two_views import paired_statistics, to_strong_rows
+
+VIEWS = ("two", "one")
+TEACHERS = ("shared", "ema")
+
+
+@dataclass(frozen=True)
+class PseudoLabelConfig:
+    """Settings of confidence-chosen pseudo-labels; the defaults are FixMatch's.
+
+    Attributes:
+        threshold: a row is used if its most likely class has at least this probability; 0 = every row (UniMatch's
+            FixMatch: 0.95 on Pascal VOC, 0 on Cityscapes).
+        top_n: instead of the threshold, use this many rows of every sample, the most confident first; 0 = threshold.
+        hard: the label is the most likely class; otherwise the whole distribution.
+        views: ``two``: labels made on the weak view are learned on the strong one; ``one``: on the weak view itself.
+        weight: of the pseudo-label term.
+        warmup: share of the training before the term is switched on. FixMatch: 0; with few labels a network's first
+            confident guesses are mostly wrong, and 0.05 to 0.1 is prudent.
+        teacher: ``shared``: the student makes the labels; ``ema``: a moving average of it does.
+        momentum: m of the ``ema`` teacher.
+    """
+
+    threshold: float = 0.95
+    top_n: int = 0
+    hard: bool = True
+    views: str = "two"
+    weight: float = 1.0
+    warmup: float = 0.0
+    teacher: str = "shared"
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"pseudo-labels' threshold is {self.threshold}; it must be a probability, 0 to 1")
+        if self.top_n < 0:
+            raise InputError(f"pseudo-labels' top_n is {self.top_n}; it must be 0 (use the threshold) or more")
+        if self.views not in VIEWS:
+            raise InputError(f"pseudo-labels' views is {self.views!r}; it must be one of {', '.join(VIEWS)}")
+        if self.weight < 0:
+            raise InputError(f"pseudo-labels' weight is {self.weight}; it must be 0 or more")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"pseudo-labels' warmup is {self.warmup}; it must be a share of the training, below 1")
+        if self.teacher not in TEACHERS:
+            raise InputError(f"pseudo-labels' teacher is {self.teacher!r}; it must be one of {', '.join(TEACHERS)}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"pseudo-labels' momentum is {self.momentum}; it must be at least 0 and below 1")
+        if (self.views, self.teacher, self.hard) == ("one", "shared", False):
+            raise InputError(
+                "pseudo-labels with views one, teacher shared and hard false hold a prediction against itself, which "
+                "teaches nothing; set views two, teacher ema or hard true"
+            )
+
+
+class PseudoLabel(Method):
+    """``L = L_ce + weight sum_used CE(p, q) / n`` over rows without an annotation, and with a counterpart.
+
+    n is the number of such rows, used or not (FixMatch: few confident rows weigh little), but with ``top_n`` the
+    number of rows used: there it is fixed, and dividing by all would only hide it in the weight.
+    """
+
+    Config = PseudoLabelConfig
+    teacher: Teacher
+
+    @property
+    def needs_strong_view(self) -> bool:
+        return bool(self.config.views == "two")
+
+    def prepare(self, model: nn.Module) -> None:
+        if self.config.teacher == "ema":
+            self.teacher = Teacher(model, self.config.momentum, own_statistics=True)
+
+    def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
+        weak = batch.weak
+        _, weak_logits = model(weak.inputs)
+        cross_entropy = self.labelled_loss(weak_logits, weak.labels)
+        log = {"loss_ce": cross_entropy.detach()}
+        if batch.progress < self.config.warmup:
+            return LossTerms(cross_entropy, log)
+        target = weak_logits.detach() if self.config.teacher == "shared" else self.teacher(weak.inputs)[1]
+        if self.config.views == "two":
+            _, view, weak_row = batch.pair()
+            _, logits = model(view.inputs)
+        else:
+            view, logits = weak, weak_logits
+            weak_row = torch.arange(len(weak.labels), device=weak.labels.device)
+        pseudo, used = self._pseudo_label_loss(to_strong_rows(target, weak_row), logits, view, weak_row >= 0)
+        if batch.monitor:
+            counts = self.label_counts
+            log |= paired_statistics(target, view, weak_row, logits, label_counts=counts, used=used)
+        log["loss_pseudo"] = pseudo.detach()
+        return LossTerms(cross_entropy + self.config.weight * pseudo, log)
+
+    def after_step(self, model: nn.Module) -> None:
+        if self.config.teacher == "ema":
+            self.teacher.update(model)
+
+    def _pseudo_label_loss(self, target: Tensor, logits: Tensor, view: View, found: Tensor) -> tuple[Tensor, Tensor]:
+        """The term and the rows it uses (M,), from pseudo-logits and logits (M, K) on the rows of a view."""
+        with torch.autocast(logits.device.type, enabled=False):
+            p = full_precision(target).softmax(1)
+            confidence, label = p.max(1)
+            candidates = found & (view.labels < 0)
+            if self.config.top_n:
+                used = most_confident(log_odds(full_precision(target)), view.batch_index, candidates, self.config.top_n)
+            else:
+                used = candidates & (confidence >= self.config.threshold)
+            per_row = F.cross_entropy(full_precision(logits), label if self.config.hard else p, reduction="none")
+            count = used.sum() if self.config.top_n else candidates.sum()
+            return global_mean((per_row * used).sum(), count), used
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """``log(p / (1 - p))`` of each row's most likely class: (M, K) -> (M,).
+
+    Ordered as its probability is, but a probability rounds to 1 for thousands of rows of a trained network alike.
+    """
+    highest, label = logits.max(1)
+    return highest - logits.scatter(1, label[:, None], -math.inf).logsumexp(1)
+
+
+def most_confident(confidence: Tensor, batch_index: Tensor, candidates: Tensor, n: int) -> Tensor:
+    """The ``n`` candidates of highest confidence in every sample (all, where there are fewer), as a mask (M,).
+
+    Of equally confident rows the earlier come first.
+
+    Args:
+        confidence: (M,), or anything that grows with it.
+        batch_index: (M,) int64 sample of each row.
+        candidates: (M,) bool, rows to choose from.
+        n: rows a sample.
+    """
+    order = confidence.masked_fill(~candidates, -math.inf).argsort(descending=True, stable=True)
+    order = order[batch_index[order].argsort(stable=True)]
+    sample = batch_index[order]
+    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(sample, sample)
+    first = torch.zeros_like(candidates)
+    first[order] = rank < n
+    return first & candidates

@@ -1,0 +1,90 @@
+"""Every label-efficient method under one protocol: same labels, backbone, schedule, augmentation and seeds.
+
+python scripts/bench_methods.py --out bench --suites synthetic full
+python scripts/bench_methods.py --out bench --suites scannet s3dis --real FOLDER
+python scripts/bench_methods.py --out bench --suites claims
+python scripts/bench_methods.py --out bench --tables         # print the tables of what is finished, train nothing
+python scripts/bench_methods.py --out bench --cost           # training step of each method against supervised-only's
+
+FOLDER holds scannet/ and s3dis/ in their native layouts. A cell is one training (suite, label rule, method, seed).
+Finished cells are kept and interrupted ones continued, so the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+from methods_bench import claims, cost, tables
+from methods_bench.cells import Suite, cells, suites
+from methods_bench.prepare import prepare
+from methods_bench.training import Trainer
+
+from pointseg.errors import InputError
+
+
+def main() -> int:
+    """Prepare, train and print; exit code 0, 1 if a cell failed, 2 for bad arguments, 130 after Ctrl-C."""
+    args = _arguments()
+    chosen = [suites()[name] for name in args.suites]
+    try:
+        if args.cost:
+            print(cost.report(args.out, rounds=args.rounds, device=torch.device(args.device)))
+            return 0
+        code = 0 if args.tables else _train(args, chosen)
+    except InputError as error:
+        print(f"bench_methods: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with the cells that are not finished", file=sys.stderr)
+        return 130
+    for suite in chosen:
+        _print(args.out, suite, args.seeds)
+    return code
+
+
+def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
+    wanted = cells(chosen, args.seeds, args.methods)
+    prepare(args.out, wanted, args.real)
+    failed = Trainer(args.out, args.jobs, args.device).train(wanted)
+    for cell in failed:
+        print(f"failed: {cell.run(args.out)}.log says why", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _print(out: Path, suite: Suite, seeds: int) -> None:
+    for rule in suite.rules:
+        print(f"\n{suite.name}, {rule}\n\n{tables.table(out, suite, rule, seeds)}")
+        if suite.name == "claims":
+            print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    real = os.environ.get("POINTSEG_TEST_DATA")
+    parser.add_argument("--out", type=Path, required=True, help="folder of data, runs and results")
+    parser.add_argument("--suites", nargs="+", choices=list(suites()), default=["synthetic", "full"])
+    parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="rows of the tables (default: all)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time (default: cores)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--real", type=Path, default=real, help="folder of real scenes (default: $POINTSEG_TEST_DATA)")
+    parser.add_argument("--tables", action="store_true", help="only print the tables")
+    parser.add_argument("--cost", action="store_true", help="only measure the training step of each method")
+    parser.add_argument("--rounds", type=int, default=5, help="of --cost")
+    args = parser.parse_args()
+    known = {variant.name for suite in suites().values() for variant in suite.variants}
+    for name in args.methods:
+        if name not in known:
+            parser.error(f"--methods: there is no row {name!r}; allowed are {', '.join(sorted(known))}")
+    for name in ("seeds", "jobs", "rounds"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}; it must be at least 1")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What is trained: suites of data and label rules, variants of methods, and the cells they make together.
+
+Within a suite every cell has the same backbone, schedule, augmentation, number of steps and evaluation; cells of one
+seed also share the draw of labels and the initial network. Only the method differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+BASELINE = "supervised"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table.
+
+    Attributes:
+        name: of the row and of its run folders.
+        recipe: the method's part of a recipe's name, as ``erda`` in ``synthetic_erda``.
+        settings: overrides of that recipe.
+    """
+
+    name: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One data set at a size that trains in minutes.
+
+    Attributes:
+        name: of the suite.
+        data: name of its folder of prepared scenes.
+        rules: the label rules, or names of imported lists.
+        settings: overrides that every cell gets.
+        variants: the rows.
+    """
+
+    name: str
+    data: str
+    rules: tuple[str, ...]
+    settings: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a rule, a variant and a seed of a suite."""
+
+    suite: Suite
+    rule: str
+    variant: Variant
+    seed: int
+
+    def run(self, out: Path) -> Path:
+        """The folder of its run."""
+        rule = self.rule.replace("%", "pct")
+        return out / "runs" / self.suite.name / rule / f"{self.variant.name}_{self.seed}"
+
+    def scores(self, out: Path) -> dict[str, float] | None:
+        """mIoU on raw points of the ``final`` and the ``best`` checkpoint, in per cent; None if it is not finished."""
+        states = {name: self.run(out) / "checkpoints" / name / "state.json" for name in ("final", "best")}
+        if not states["final"].is_file():
+            return None
+        return {name: 100 * json.loads(path.read_text())["miou"] for name, path in states.items()}
+
+
+METHODS = tuple(
+    Variant(name, name)
+    for name in (
+        BASELINE,
+        "weighted",
+        "entropy_minimization",
+        "pseudo_label",
+        "mean_teacher",
+        "consistency",
+        "u2pl",
+        "u2pl_plus",
+        "mllc",
+        "erda",
+        "query_erda",
+    )
+)
+
+SELECTED = (64, 500, 2000)
+"""Pseudo-labelled points a scene in the comparison of dense with selected pseudo-labels; 0 = all of them."""
+
+ONE_HOT = ("method.hard=true", "method.detach_p=true")
+
+CLAIMS = (
+    Variant(BASELINE, BASELINE),
+    Variant("erda", "erda"),
+    *(Variant(f"erda_top{n}", "erda", (f"method.top_n={n}",)) for n in SELECTED),
+    *(Variant(f"one_hot_top{n}", "erda", (*ONE_HOT, f"method.top_n={n}")) for n in SELECTED),
+    Variant("one_hot", "erda", ONE_HOT),
+    Variant("er_only", "erda", ("method.form=none",)),
+    Variant("da_only", "erda", ("method.entropy_weight=0.0",)),
+    Variant("kl_reverse", "erda", ("method.form=kl_reverse",)),
+    Variant("js", "erda", ("method.form=js",)),
+    Variant("mse", "erda", ("method.form=mse",)),
+    Variant("detach_p", "erda", ("method.detach_p=true",)),
+    Variant("detach_q", "erda", ("method.detach_q=true",)),
+)
+"""Supervised-only, ERDA and its ablations: what the paper's qualitative claims are checked on."""
+
+ROOMS = ("data.voxel_size=0.15", "data.max_voxels=30000", "batch_size=2", "steps=600", "eval_every=150")
+REAL = ("data.voxel_size=0.1", "data.max_voxels=30000", "batch_size=2", "steps=300", "eval_every=100")
+
+
+def suites() -> dict[str, Suite]:
+    """Every suite by name."""
+    scannet = (*REAL, "data.train_splits=[train]", "data.eval_splits=[train]")
+    s3dis = (*REAL, "data.train_splits=[Area_3]", "data.eval_splits=[Area_3]")
+    return {
+        suite.name: suite
+        for suite in (
+            Suite("synthetic", "synthetic", ("1%", "0.1%", "1pt"), ROOMS, METHODS),
+            Suite("full", "synthetic", ("full",), ROOMS, METHODS[:1]),
+            Suite("scannet", "scannet", ("points20", "points50", "points100", "points200"), scannet, METHODS),
+            Suite("s3dis", "s3dis", ("1pt", "0.1%"), s3dis, METHODS),
+            Suite("claims", "synthetic", ("1pt",), ROOMS, CLAIMS),
+        )
+    }
+
+
+def cells(chosen: Sequence[Suite], seeds: int, only: Sequence[str] = ()) -> list[Cell]:
+    """The cells of suites, seed by seed, so that whole comparisons come early.
+
+    Args:
+        chosen: the suites.
+        seeds: how many seeds.
+        only: names of variants; empty = all.
+    """
+    return [
+        Cell(suite, rule, variant, seed)
+        for seed in range(seeds)
+        for suite in chosen
+        for rule in suite.rules
+        for variant in suite.variants
+        if not only or variant.name in only
+    ]

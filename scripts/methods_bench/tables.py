@@ -1,0 +1,83 @@
+"""Means, spreads and paired differences of finished cells, as Markdown."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy import stats
+
+from methods_bench.cells import BASELINE, Cell, Suite
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences and the half width of its confidence interval (Student's t; NaN below two pairs)."""
+
+    mean: float
+    half: float
+    pairs: int
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return abs(self.mean) > self.half
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} +- {self.half:.1f}" if self.pairs > 1 else f"{self.mean:+.1f}"
+
+
+def paired(values: Sequence[float], reference: Sequence[float]) -> Difference:
+    """``values - reference``, seed by seed."""
+    differences = [value - other for value, other in zip(values, reference, strict=True)]
+    n = len(differences)
+    if n < 2:
+        return Difference(statistics.mean(differences), math.nan, n)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return Difference(statistics.mean(differences), quantile * statistics.stdev(differences) / math.sqrt(n), n)
+
+
+def collect(out: Path, suite: Suite, rule: str, seeds: int, which: str = "final") -> dict[str, dict[int, float]]:
+    """mIoU in per cent by variant and seed, of the finished cells."""
+    found: dict[str, dict[int, float]] = {}
+    for variant in suite.variants:
+        scores = {seed: Cell(suite, rule, variant, seed).scores(out) for seed in range(seeds)}
+        found[variant.name] = {seed: score[which] for seed, score in scores.items() if score is not None}
+    return {name: by_seed for name, by_seed in found.items() if by_seed}
+
+
+def difference(found: dict[str, dict[int, float]], name: str, other: str) -> Difference | None:
+    """Paired difference of two variants over the seeds both have; None if they share none."""
+    shared = sorted(set(found.get(name, {})) & set(found.get(other, {})))
+    if not shared:
+        return None
+    return paired([found[name][seed] for seed in shared], [found[other][seed] for seed in shared])
+
+
+def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
+    """The Markdown table of a suite and a rule; cells not trained yet are missing from it."""
+    final, best = collect(out, suite, rule, seeds), collect(out, suite, rule, seeds, "best")
+    lines = [
+        "| method | final mIoU | against supervised-only, paired | best mIoU | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in final.items():
+        gain = None if name == BASELINE else difference(final, name, BASELINE)
+        shown = "" if gain is None else f"**{gain}**" if gain.separated else str(gain)
+        lines.append(
+            f"| {name} | {spread(list(values.values()))} | {shown} | {spread(list(best[name].values()))} "
+            f"| {len(values)} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation."""
+    if len(values) < 2:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"

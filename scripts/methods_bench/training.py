@@ -1,0 +1,88 @@
+"""Train cells, several at a time, keeping what is finished and continuing what was interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from methods_bench.cells import Cell
+from methods_bench.prepare import labels_name
+from pointseg.progress import progress_bar
+
+
+class Trainer:
+    """Trains cells as ``pointseg train`` processes.
+
+    Args:
+        out: folder of the benchmark.
+        jobs: processes at a time; each gets an equal share of the cores.
+        device: ``--device`` of the processes.
+    """
+
+    def __init__(self, out: Path, jobs: int, device: str) -> None:
+        self.out, self.jobs, self.device = out, jobs, device
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def train(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Train the cells that are not finished; returns those that failed. Ctrl-C stops them all."""
+        waiting = [cell for cell in cells if cell.scores(self.out) is None]
+        failed: list[Cell] = []
+        bar = progress_bar()
+        task = bar.add_task(f"{len(cells) - len(waiting)} of {len(cells)} cells kept", total=len(waiting), status="")
+        with bar, ThreadPoolExecutor(self.jobs) as pool:
+            futures = {pool.submit(self._train, cell): cell for cell in waiting}
+            try:
+                for future in as_completed(futures):
+                    cell = futures[future]
+                    failed += [] if future.result() else [cell]
+                    bar.update(task, advance=1, description=_label(cell), status=self._status(cell))
+            except KeyboardInterrupt:
+                self._stop()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return failed
+
+    def _train(self, cell: Cell) -> bool:
+        run = cell.run(self.out)
+        run.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pointseg.cli.main", "train", f"synthetic_{cell.variant.recipe}"]
+        command += ["--data", str(self.out / cell.suite.data), "--labels", labels_name(cell), "--out", str(run)]
+        command += ["--seed", str(cell.seed), "--workers", "0", "--device", self.device, "--resume"]
+        command += ["--set", *cell.suite.settings, *cell.variant.settings]
+        with run.with_suffix(".log").open("wb") as log, self._lock:
+            if self._stopped:
+                return False
+            process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
+            self._running.add(process)
+        code = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        for checkpoint in (run / "checkpoints").glob("step_*") if code == 0 else ():
+            shutil.rmtree(checkpoint)
+        return code == 0
+
+    def _environment(self) -> dict[str, str]:
+        threads = max((os.cpu_count() or 1) // self.jobs, 1)
+        return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+    def _status(self, cell: Cell) -> str:
+        scores = cell.scores(self.out)
+        return "failed, see its .log" if scores is None else f"mIoU {scores['final']:.1f}"
+
+
+def _label(cell: Cell) -> str:
+    return f"{cell.suite.name} {cell.rule} {cell.variant.name} seed {cell.seed}"
