@@ -13,20 +13,23 @@ from pointseg.device import pick_device
 from pointseg.errors import InputError
 from pointseg.progress import progress_bar
 from pointseg.training import Run, TrainConfig, load_recipe, train
+from pointseg.training.recipe import list_recipes
 
 HELP = """Train a network from sparse labels by a recipe.
 
   pointseg train synthetic_erda --data DATA --labels 0.1pct_seed0 --out runs/erda
   pointseg train my_recipe.yaml --out runs/mine --set optimizer.lr=0.002 steps=2000
   pointseg train synthetic_erda --data DATA --labels 0.1pct_seed0 --out runs/erda --resume
+  pointseg train --recipes
 
 The run folder holds the resolved recipe, checkpoints, metrics.jsonl and TensorBoard events
 (tensorboard --logdir runs)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a YAML file, or the name of a recipe that comes with pointseg")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder to write")
+    parser.add_argument("recipe", nargs="?", help="a YAML file, or the name of a recipe that comes with pointseg")
+    parser.add_argument("--recipes", action="store_true", help="list the recipes that come with pointseg, and end")
+    parser.add_argument("--out", metavar="RUN", help="run folder to write")
     parser.add_argument("--data", metavar="ROOT", help="folder of prepared scenes (data.root of the recipe)")
     parser.add_argument("--labels", metavar="NAME", help="name of a sparse-label draw, or 'full' (data.labels)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
@@ -37,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.recipes:
+        for name, what in list_recipes().items():
+            print(f"{name:40} {what}")
+        return 0
+    if args.recipe is None or args.out is None:
+        raise InputError("give a recipe and --out RUN, as in: pointseg train s3dis_erda_1pct --data DATA --out RUN")
     if args.workers < 0:
         raise InputError(f"--workers is {args.workers}; it must be 0 (load in this process) or more")
     device = pick_device(args.device)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from methods_bench.cells import BASELINE, METHODS, Variant, cells, suites
+from methods_bench.cells import BASELINE, METHODS, ROOMS, Variant, cells, suites
 from methods_bench.prepare import labels_name, prepare
 from pointseg.training import Run, load_recipe
 from pointseg.training.batches import as_batch, batches, training_data
@@ -56,7 +56,7 @@ def _table(least: dict[str, float], rounds: int) -> str:
 
 
 def _run(folder: Path, data: Path, labels: str, variant: Variant) -> Run:
-    settings = [f"data.root={data}", f"data.labels={labels}", "data.voxel_size=0.15", "batch_size=2", f"steps={STEPS}"]
+    settings = [f"data.root={data}", f"data.labels={labels}", *ROOMS, f"steps={STEPS}"]
     return Run.create(folder / variant.name, load_recipe(f"synthetic_{variant.recipe}", settings))
 
 

@@ -11,6 +11,12 @@ from methods_bench.cells import Cell
 from pointseg.data.sparse_labels import draw
 from pointseg.errors import InputError
 
+LABEL_GRID = 0.05
+"""Metres: rates are of the occupied voxels of this grid, as in the protocols that subsample S3DIS at 4 or 5 cm."""
+
+GENERATED = ("--rooms", 8, "--density", 400)
+"""Six areas of eight rooms, with a few points for each voxel of the training grid."""
+
 
 def prepare(out: Path, cells: Sequence[Cell], real: Path | None) -> None:
     """Prepare the scenes of the cells and draw or import their labels; what is there already is kept.
@@ -23,10 +29,10 @@ def prepare(out: Path, cells: Sequence[Cell], real: Path | None) -> None:
     Raises:
         InputError: real scenes are needed and not there.
     """
-    for name, size in sorted({(cell.suite.data, _voxel_size(cell)) for cell in cells}):
+    for name, size in sorted({(cell.suite.data, cell.setting("data.voxel_size")) for cell in cells}):
         _prepare_scenes(out, name, size, real)
-    for data, rule, seed, size in sorted({(c.suite.data, c.rule, c.seed, _voxel_size(c)) for c in cells}):
-        _make_labels(out / data, rule, seed, size, real)
+    for cell in cells:
+        _make_labels(out / cell.suite.data, cell, real)
 
 
 def labels_name(cell: Cell) -> str:
@@ -36,12 +42,7 @@ def labels_name(cell: Cell) -> str:
     return f"{cell.rule.replace('%', 'pct')}_seed{cell.seed}"
 
 
-def _voxel_size(cell: Cell) -> float:
-    settings = dict(setting.split("=", 1) for setting in cell.suite.settings)
-    return float(settings["data.voxel_size"])
-
-
-def _prepare_scenes(out: Path, name: str, size: float, real: Path | None) -> None:
+def _prepare_scenes(out: Path, name: str, size: str, real: Path | None) -> None:
     raw = out / "raw"
     if name != "synthetic":
         if real is None or not (real / name).is_dir():
@@ -50,20 +51,21 @@ def _prepare_scenes(out: Path, name: str, size: float, real: Path | None) -> Non
                 "folder, or name other suites with --suites"
             )
         raw = real / name
-    pointseg("prepare", name, "--raw", raw, "--out", out / name, "--voxel-size", size)
+    more = GENERATED if name == "synthetic" else ()
+    grids = ("--voxel-size", size, "--voxel-size", LABEL_GRID)
+    pointseg("prepare", name, "--raw", raw, "--out", out / name, *grids, *more)
 
 
-def _make_labels(data: Path, rule: str, seed: int, size: float, real: Path | None) -> None:
-    if rule == "full":
+def _make_labels(data: Path, cell: Cell, real: Path | None) -> None:
+    name = labels_name(cell)
+    if name == "full" or (data / "sparse_labels" / name).is_dir():
         return
-    if rule.startswith("points"):
-        if not (data / "sparse_labels" / rule).is_dir():
-            lists = Path(str(real)) / "scannet" / "meta" / "limited_annotation" / rule
-            pointseg("label", "--data", data, "--from-list", lists, "--splits", "train")
+    if cell.rule.startswith("points"):
+        lists = Path(str(real)) / "scannet" / "meta" / "limited_annotation" / cell.rule
+        pointseg("label", "--data", data, "--from-list", lists, "--splits", "train")
         return
-    splits = [path.name for path in data.iterdir() if path.name.startswith("Area_")]
-    held_out = {"Area_5"} if len(splits) > 1 else set()
-    draw(data, rule, seed=seed, voxel_size=size, splits=sorted(set(splits) - held_out))
+    splits = cell.setting("data.train_splits").strip("[]").split(", ")
+    draw(data, cell.rule, seed=cell.seed, voxel_size=LABEL_GRID, splits=splits)
 
 
 def pointseg(*arguments: object) -> None:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from pointseg.data.scene import list_scenes
+from pointseg.data.sparse_labels import open_labels
 from pointseg.errors import InputError
 from pointseg.evaluation import evaluate_scenes
 from pointseg.inference import ScenePrediction
@@ -45,6 +46,26 @@ def test_stored_json(rooms_root, tmp_path):
     assert np.sum(stored["confusion"]) == sum(scene.num_points for scene in scenes)
     own = jaccard_score(np.asarray(scenes[1].segment), guess(scenes[1]).pred, average="macro")
     assert stored["scenes"]["Area_5/office_1"] == pytest.approx(own)
+
+
+def test_annotated_points_and_their_voxels_are_left_out(rooms_root):
+    scenes = list_scenes(rooms_root, ["Area_1", "Area_2"])
+    labels = open_labels(rooms_root, "1pct_seed0")
+    index = {scene.path: labels.for_scene(scene)[0] for scene in scenes}
+    summary = evaluate_scenes(scenes, guess, NAMES, lambda scene: index[scene.path]).summary()
+    points, voxels = [], []
+    for scene in scenes:
+        grid = scene.grid(0.1)
+        points.append(~np.isin(np.arange(scene.num_points), index[scene.path]))
+        voxels.append(~np.isin(np.arange(len(grid.coord)), grid.inverse[index[scene.path]]))
+    assert sum((~kept).sum() for kept in points) > 10
+    for name, kept, truth, pred in (
+        ("miou", points, lambda s: np.asarray(s.segment), lambda p: p.pred),
+        ("miou_voxel", voxels, lambda s: s.grid(0.1).segment, lambda p: p.voxel_pred),
+    ):
+        true, guessed = pooled(scenes, truth, pred)
+        kept = np.concatenate(kept)
+        assert summary[name] == pytest.approx(jaccard_score(true[kept], guessed[kept], average="macro"))
 
 
 def test_no_scene_is_an_error():

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pointseg.data.sparse_labels import draw
+from pointseg.data.scene import open_scene
+from pointseg.data.sparse_labels import draw, open_labels
 from pointseg.errors import InputError
 from pointseg.training import Run, load_recipe, train
 
@@ -214,5 +215,12 @@ def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tm
     both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]
     with pytest.raises(InputError, match=r"Area_5.*scored"):
         Run.create(tmp_path / "a", recipe(rooms_root, "supervised", *both, "data.labels=full"))
-    scenes = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both)).training_scenes()
+    run = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both))
+    scenes = run.training_scenes()
     assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]
+    labels = open_labels(rooms_root, "2pt_seed0")
+    for scene in scenes:
+        assert run.annotated_points(scene).tolist() == labels.for_scene(scene)[0].tolist() != []
+    assert len(run.annotated_points(open_scene(rooms_root / "Area_2" / "office_1"))) == 0
+    shutil.copytree(rooms_root, tmp_path / "root")
+    assert len(run.annotated_points(open_scene(tmp_path / "root" / "Area_5" / "office_1"))) == 0

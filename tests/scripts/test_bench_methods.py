@@ -1,0 +1,114 @@
+"""The parts of the methods benchmark that decide what is compared and what is said about it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from methods_bench import claims, tables
+from methods_bench.cells import CLAIMS, Cell, Suite, Variant, cells, suites
+from methods_bench.prepare import labels_name
+from methods_bench.training import Trainer
+from scipy import stats
+
+from pointseg.training import load_recipe
+
+SUITE = Suite("claims", "rooms", ("1pt", "0.1%"), (), CLAIMS)
+
+
+def finish(out, cell, miou, best=None):
+    for name, value in (("final", miou), ("best", miou if best is None else best)):
+        folder = cell.run(out) / "checkpoints" / name
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(json.dumps({"miou": value / 100}))
+
+
+def test_every_cell_has_a_run_folder_and_a_draw_of_its_own_seed():
+    planned = cells(list(suites().values()), seeds=3)
+    assert len({cell.run(Path("out")) for cell in planned}) == len(planned)
+    for cell in planned:
+        name = labels_name(cell)
+        assert name == cell.rule if cell.rule.startswith(("points", "full")) else name.endswith(f"_seed{cell.seed}")
+    assert [cell.seed for cell in planned] == sorted(cell.seed for cell in planned)
+
+
+def test_every_row_is_a_recipe_and_cells_of_a_suite_differ_in_the_method_alone():
+    for suite in suites().values():
+        configs = {v.name: load_recipe(f"synthetic_{v.recipe}", [*suite.settings, *v.settings]) for v in suite.variants}
+        shared = {
+            (c.data, c.augment, c.model, c.optimizer, c.steps, c.batch_size, c.eval_every) for c in configs.values()
+        }
+        assert len(shared) == 1
+        assert len({repr((c.method, c.loss)) for c in configs.values()}) == len(configs)
+
+
+def test_paired_difference_is_the_paired_t_interval():
+    values, reference = [44.1, 39.0, 47.5, 41.2], [42.0, 38.5, 43.0, 42.1]
+    found = tables.paired(values, reference)
+    interval = stats.ttest_rel(values, reference).confidence_interval(0.95)
+    assert found.mean - found.half == pytest.approx(interval.low)
+    assert found.mean + found.half == pytest.approx(interval.high)
+    assert found.separated == (interval.low > 0 or interval.high < 0)
+    assert not tables.paired([1.0], [0.0]).separated
+
+
+def test_table_pairs_by_seed_and_shows_final_and_best(tmp_path):
+    suite = Suite("toy", "rooms", ("1pt",), (), (Variant("supervised", "supervised"), Variant("erda", "erda")))
+    for seed, (supervised, erda) in enumerate([(40.0, 42.0), (30.0, 33.0), (35.0, 36.0)]):
+        finish(tmp_path, Cell(suite, "1pt", suite.variants[0], seed), supervised, best=supervised + 1)
+        if seed != 1:
+            finish(tmp_path, Cell(suite, "1pt", suite.variants[1], seed), erda)
+    rows = [line.split(" | ") for line in tables.table(tmp_path, suite, "1pt", seeds=3).splitlines()[2:]]
+    assert rows[0][:2] == ["| supervised", f"35.0 +- {np.std([40, 30, 35], ddof=1):.1f}"]
+    assert rows[0][3] == "36.0 +- 5.0"
+    assert rows[1][1] == f"39.0 +- {np.std([42, 36], ddof=1):.1f}"
+    assert rows[1][2].startswith("+1.5 +- 6.4")
+    assert [row[-1] for row in rows] == ["3 |", "2 |"]
+
+
+def everything(tmp_path, means):
+    """Finish every variant of the claims with its mean and a little spread that all variants share."""
+    for variant in CLAIMS:
+        for seed in range(3):
+            finish(tmp_path, Cell(SUITE, "1pt", variant, seed), means.get(variant.name, 40.0) + seed)
+    return dict(
+        line.strip("| ").split(" | ")[::2] for line in claims.verdicts(tmp_path, SUITE, "1pt", 3).splitlines()[2:]
+    )
+
+
+AS_PUBLISHED = {
+    "supervised": 59.8, "erda_top64": 64.5, "erda_top500": 64.9, "erda_top2000": 65.5, "erda": 67.2,
+    "one_hot_top64": 63.1, "one_hot_top500": 63.3, "one_hot_top2000": 63.0, "one_hot": 62.7,
+}  # fmt: skip
+
+
+def test_claims_hold_on_the_published_figure_and_fail_where_it_is_turned_round(tmp_path):
+    assert set(everything(tmp_path / "published", AS_PUBLISHED).values()) == {"yes"}
+    flat = everything(tmp_path / "flat", {"one_hot": 41.0})
+    assert flat["one-hot detached pseudo-labels peak and fall"] == "no"
+    assert flat["ERDA beats supervised-only"] == "no, within noise"
+    fallen = everything(tmp_path / "fallen", AS_PUBLISHED | {"erda": 65.0})
+    assert fallen["ERDA is best with all points"] == "no"
+    assert fallen["ERDA beats supervised-only"] == "yes"
+
+
+def test_claims_not_trained_yet_say_so(tmp_path):
+    assert claims.verdicts(tmp_path, SUITE, "1pt", 3).count("not trained yet") == len(claims.CLAIMS)
+
+
+def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_path):
+    (tmp_path / "rooms").symlink_to(rooms_root)
+    settings = ("data.voxel_size=0.1", "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]", "model.init_dim=8", "steps=2",
+                "optimizer.warmup_steps=1")  # fmt: skip
+    variants = (Variant("supervised", "supervised"), Variant("wrong", "erda", ("method.weight=-1",)))
+    suite = Suite("toy", "rooms", ("1pt",), settings, variants)
+    planned = cells([suite], seeds=1)
+    failed = Trainer(tmp_path, jobs=2, device="cpu").train(planned)
+    assert [cell.variant.name for cell in failed] == ["wrong"]
+    assert "ERDA's weight is -1" in planned[1].run(tmp_path).with_suffix(".log").read_text()
+    scores = planned[0].scores(tmp_path)
+    assert set(scores) == {"final", "best"}
+    assert not list((planned[0].run(tmp_path) / "checkpoints").glob("step_*"))
+    before = planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns
+    assert Trainer(tmp_path, jobs=1, device="cpu").train(planned[:1]) == []
+    assert planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns == before
