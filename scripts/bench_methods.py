@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from methods_bench import claims, cost, tables
-from methods_bench.cells import Suite, cells, suites
+from methods_bench.cells import Cell, Suite, cells, suites
 from methods_bench.prepare import prepare
 from methods_bench.training import Trainer
 
@@ -57,7 +57,8 @@ def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
 
 def _print(out: Path, suite: Suite, seeds: int) -> None:
     for rule in suite.rules:
-        print(f"\n{suite.name}, {rule}\n\n{tables.table(out, suite, rule, seeds)}")
+        amount = tables.label_amount(out, Cell(suite, rule, suite.variants[0], 0))
+        print(f"\n{suite.name}, {rule}{amount}\n\n{tables.table(out, suite, rule, seeds)}")
         if suite.name == "claims":
             print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
-from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up
+from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Consistency(Method):
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         weak, strong, weak_row = batch.pair()
         _, weak_logits = model(weak.inputs)
-        _, logits = model(strong.inputs)
+        _, logits = strong_forward(model, strong.inputs)
         cross_entropy = self.labelled_loss(weak_logits, weak.labels)
         target = weak_logits.detach() if self.config.stop_gradient else weak_logits
         consistency = paired_divergence(DIVERGENCES[self.config.divergence], target, logits, weak_row)

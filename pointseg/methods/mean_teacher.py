@@ -14,7 +14,7 @@ from torch import nn
 from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up
+from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 NETWORKS = ("teacher", "student")
 
@@ -70,7 +70,7 @@ class MeanTeacher(Method):
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         weak, strong, weak_row = batch.pair()
         _, weak_logits = model(weak.inputs)
-        _, logits = model(strong.inputs)
+        _, logits = strong_forward(model, strong.inputs)
         _, target = self.teacher(weak.inputs)
         cross_entropy = self.labelled_loss(weak_logits, weak.labels)
         consistency = paired_divergence(DIVERGENCES[self.config.divergence], target, logits, weak_row)

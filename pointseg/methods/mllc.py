@@ -38,6 +38,7 @@ from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.nodes import Nodes, cell_nodes, sampled_nodes, superpoint_nodes
 from pointseg.methods.prototypes import Prototypes
 from pointseg.methods.teacher import Teacher
+from pointseg.methods.two_views import strong_forward
 
 State = tuple[Tensor, Tensor]
 """Scores (n, K) and embeddings (n, E) of the nodes after a round."""
@@ -161,7 +162,7 @@ class Mllc(Method):
         labelled = [self.labelled_loss(z, weak.labels) for z in _row_scores(logits, weak_nodes, weak_states)]
         uncorrected, pseudo_logits = self._pseudo_logits(weak, weak_nodes, features, logits)
 
-        features, strong_logits = model(strong.inputs)
+        features, strong_logits = strong_forward(model, strong.inputs)
         strong_nodes = self._nodes(strong, features, draw=2 * batch.step + 1)
         strong_states = self.correction(
             strong_nodes.pool(features), strong_nodes.pool(strong_logits), self._graph_input(strong_nodes, strong)
@@ -266,7 +267,7 @@ class Mllc(Method):
         logits: Tensor,
     ) -> dict[str, Tensor]:
         thresholds = self.thresholds()
-        log = pseudo_label_statistics(pseudo_logits, view, logits=logits)
+        log = pseudo_label_statistics(pseudo_logits, view, logits=logits, label_counts=self.label_counts)
         before = pseudo_label_statistics(uncorrected, view).get("pseudo_label_accuracy")
         if before is not None:
             log["pseudo_label_accuracy_uncorrected"] = before

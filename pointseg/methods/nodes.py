@@ -46,7 +46,8 @@ class Nodes:
 
     def spread(self, x: Tensor) -> Tensor:
         """The value of its node for each row: (n, D) -> (M, D)."""
-        return x[self.node]
+        # Plain indexing would do, but its gradient on a CPU adds rows in the order of the threads.
+        return x.index_select(0, self.node)
 
     def majority(self, labels: Tensor, num_classes: int) -> Tensor:
         """Most frequent class >= 0 among the rows that make up a node, (M,) -> (n,); -1 where there is none."""
@@ -127,12 +128,13 @@ def sampled_nodes(
     direction = F.normalize(full_precision(features), dim=1)
     node = torch.empty_like(batch_index)
     first = 0
-    for members, count in zip(drawn.split(sizes.tolist()), sizes.clamp(max=per_sample).tolist(), strict=True):
-        towards = direction[chosen[first : first + count]].t()
-        for part in members.split(CHUNK):
-            if len(part):
-                node[part] = (direction[part] @ towards).argmax(1) + first
-        first += count
+    with torch.autocast(direction.device.type, enabled=False):
+        for members, count in zip(drawn.split(sizes.tolist()), sizes.clamp(max=per_sample).tolist(), strict=True):
+            towards = direction[chosen[first : first + count]].t()
+            for part in members.split(CHUNK):
+                if len(part):
+                    node[part] = (direction[part] @ towards).argmax(1) + first
+            first += count
     node[chosen] = torch.arange(len(chosen), device=node.device)
     share = torch.zeros_like(direction[:, 0])
     share[chosen] = 1

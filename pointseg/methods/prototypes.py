@@ -15,9 +15,6 @@ from pointseg.methods.base import full_precision
 from pointseg.methods.distributed import all_gather_rows, all_reduce_sum
 from pointseg.methods.divergence import EXCLUDED
 
-MASKED_SIMILARITY = EXCLUDED
-"""The similarity with a class that must have no probability."""
-
 SAME_DIRECTION = 1 - 1e-4
 """Two embeddings whose cosine is above this count as one when distinct ones are looked for."""
 
@@ -80,7 +77,8 @@ class Prototypes(nn.Module):
         classes = torch.arange(len(self.seen), device=labels.device)
         member = (labels[:, None] == classes).to(self.value.dtype)
         count = all_reduce_sum(member.sum(0))
-        total = all_reduce_sum(member.t() @ embedding.to(self.value.dtype))
+        with torch.autocast(labels.device.type, enabled=False):
+            total = all_reduce_sum(member.t() @ embedding.to(self.value.dtype))
         self.value.copy_(_moved(self.value, total, count, self.momentum))
         self.seen |= count > 0
 
@@ -90,7 +88,7 @@ class Prototypes(nn.Module):
         Prototypes are constants here; the gradient goes to the embedding.
         """
         cosine = _cosine(embedding, self.value)
-        return cosine.masked_fill(~self.seen, MASKED_SIMILARITY) if self.mask_unseen else cosine
+        return cosine.masked_fill(~self.seen, EXCLUDED) if self.mask_unseen else cosine
 
 
 class SubPrototypes(nn.Module):
@@ -170,7 +168,7 @@ class SubPrototypes(nn.Module):
         """Largest cosine of each row with a prototype of each class, (M, C) -> (M, K) fp32."""
         cosine = _cosine(embedding, self.sub_value.flatten(0, 1)).view(len(embedding), *self.sub_seen.shape)
         nearest = cosine.masked_fill(~self.sub_seen, -torch.inf).amax(2)
-        return nearest.masked_fill(~self.seen, MASKED_SIMILARITY if self.mask_unseen else 0.0)
+        return nearest.masked_fill(~self.seen, EXCLUDED if self.mask_unseen else 0.0)
 
 
 def _moved(value: Tensor, total: Tensor, count: Tensor, momentum: float) -> Tensor:

@@ -18,7 +18,7 @@ from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import paired_statistics, to_strong_rows
+from pointseg.methods.two_views import paired_statistics, strong_forward, to_strong_rows
 
 VIEWS = ("two", "one")
 TEACHERS = ("shared", "ema")
@@ -100,7 +100,7 @@ class PseudoLabel(Method):
         target = weak_logits.detach() if self.config.teacher == "shared" else self.teacher(weak.inputs)[1]
         if self.config.views == "two":
             _, view, weak_row = batch.pair()
-            _, logits = model(view.inputs)
+            _, logits = strong_forward(model, view.inputs)
         else:
             view, logits = weak, weak_logits
             weak_row = torch.arange(len(weak.labels), device=weak.labels.device)

@@ -25,7 +25,7 @@ from pointseg.methods.class_queries import ClassQueries
 from pointseg.methods.divergence import EXCLUDED, erda_loss
 from pointseg.methods.prototype_watch import pairwise_cosine
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import paired_divergence, paired_statistics
+from pointseg.methods.two_views import paired_divergence, paired_statistics, strong_forward
 
 CHOICES = {"views": ("two", "one"), "teacher": ("shared", "ema"), "query_init": ("random", "centroids")}
 
@@ -165,7 +165,7 @@ class QueryErda(Method):
         """The view that q is of, the weak row of each of its rows (-1: takes no part in L_p), and the logits of q."""
         if self.config.views == "two":
             _, strong, weak_row = batch.pair()
-            return strong, weak_row, model(strong.inputs)[1]
+            return strong, weak_row, strong_forward(model, strong.inputs)[1]
         labels = batch.weak.labels
         return batch.weak, torch.where(labels < 0, torch.arange(len(labels), device=labels.device), -1), logits
 

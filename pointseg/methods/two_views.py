@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pointseg.methods.base import View, full_precision
+from pointseg.methods.base import SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.monitor import pseudo_label_statistics
 
@@ -29,6 +31,24 @@ def ramp_up(progress: float, share: float) -> float:
         share: of the training, after which the ramp is at 1; 0 = at once.
     """
     return 1.0 if progress >= share else math.exp(-5 * (1 - progress / share) ** 2)
+
+
+def strong_forward(model: SegmentationModel, inputs: Any) -> tuple[Tensor, Tensor]:
+    """Features and logits of the strong view, which leaves the running statistics of batch norm as they are.
+
+    The network that is scored normalises with running statistics. Those of the weak view fit what it will see; heavily
+    changed clouds would pull them away, in the methods of two views only.
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.momentum is not None]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        return model(inputs)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def to_strong_rows(weak: Tensor, weak_row: Tensor) -> Tensor:

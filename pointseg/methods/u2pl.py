@@ -34,6 +34,7 @@ from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes
 from pointseg.methods.representation import Represented, embed_rows
 from pointseg.methods.teacher import Teacher
+from pointseg.methods.two_views import strong_forward
 
 BANK_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -194,7 +195,7 @@ class U2pl(Method):
         self.warming = batch.progress < self.config.warmup
         if self.warming:
             return LossTerms(cross_entropy, log)
-        strong_features, strong_logits = model(strong.inputs)
+        strong_features, strong_logits = strong_forward(model, strong.inputs)
         embedding, taught_logits = self.teacher(weak.inputs)
         with torch.autocast(logits.device.type, enabled=False):
             teaching = self._teach(embedding, taught_logits, weak.labels, batch.progress)
@@ -212,7 +213,9 @@ class U2pl(Method):
                 "anchor_classes": classes,
             }
             log |= self.watch.look(self.prototypes.value, self.prototypes.seen)
-            log |= pseudo_label_statistics(teaching.pseudo_logits, weak, used=teaching.reliable, logits=logits.detach())
+            log |= pseudo_label_statistics(
+                teaching.pseudo_logits, weak, used=teaching.reliable, logits=logits, label_counts=self.label_counts
+            )
         total = cross_entropy + self.config.weight * unsupervised + self.config.contrast_weight * contrast
         return LossTerms(total, log)
 

@@ -22,7 +22,7 @@ class OptimizerConfig:
         weight_decay: decoupled for AdamW, L2 for SGD.
         schedule: ``cosine`` to 0, or ``poly`` with power 0.9.
         warmup_steps: linear rise from 0 before the schedule starts.
-        clip_norm: largest gradient norm; 0 = no clipping.
+        clip_norm: largest gradient norm, of the network and of the method's own layers apart; 0 = no clipping.
     """
 
     name: str = "adamw"

@@ -42,7 +42,9 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     terms.total.backward()
     if config.optimizer.clip_norm:
-        nn.utils.clip_grad_norm_(_trained(model, method), config.optimizer.clip_norm)
+        # Apart: large gradients of a method's own layers must not shorten the network's step.
+        nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+        nn.utils.clip_grad_norm_(method.parameters(), config.optimizer.clip_norm)
     optimizer.step()
     method.after_step(model)
     return terms

@@ -58,9 +58,11 @@ def _prepare_scenes(out: Path, name: str, size: str, real: Path | None) -> None:
 
 def _make_labels(data: Path, cell: Cell, real: Path | None) -> None:
     name = labels_name(cell)
-    if name == "full" or (data / "sparse_labels" / name).is_dir():
+    if name == "full":
         return
     if cell.rule.startswith("points"):
+        if (data / "sparse_labels" / name).is_dir():
+            return
         lists = Path(str(real)) / "scannet" / "meta" / "limited_annotation" / cell.rule
         pointseg("label", "--data", data, "--from-list", lists, "--splits", "train")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from scipy import stats
 
 from methods_bench.cells import BASELINE, Cell, Suite
+from methods_bench.prepare import labels_name
 
 CONFIDENCE = 0.95
 
@@ -74,6 +76,16 @@ def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
             f"| {len(values)} |"
         )
     return "\n".join(lines)
+
+
+def label_amount(out: Path, cell: Cell) -> str:
+    """How much a rule annotates, by the draw of a cell: text for a heading, empty where every point is annotated."""
+    spec = out / cell.suite.data / "sparse_labels" / labels_name(cell) / "spec.json"
+    if not spec.is_file():
+        return ""
+    drawn = json.loads(spec.read_text())
+    share = 100 * drawn["num_labels"] / drawn["num_points"]
+    return f": {drawn['num_labels']} annotated points in {len(drawn['scenes'])} scenes, {share:.2g} % of the raw points"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -164,3 +164,22 @@ def test_one_row_is_a_graph():
     torch.testing.assert_close(propagate_by_class(x, x / 3, one, one), x)
     made = superpoint_nodes(x, one, x, 0.4)
     torch.testing.assert_close(made.pool(x), x)
+
+
+def test_the_likest_node_is_found_in_fp32_under_autocast():
+    torch.manual_seed(0)
+    features, index = 5 + torch.randn(3000, 16), torch.zeros(3000, dtype=torch.long)
+    drawn = (features, index, torch.zeros(3000, dtype=torch.bool), 200)
+    plain = sampled_nodes(*drawn, torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = sampled_nodes(*drawn, torch.Generator().manual_seed(0))
+    assert torch.equal(cast.node, plain.node)
+
+
+def test_gradients_of_spreading_are_the_same_every_time():
+    torch.manual_seed(0)
+    node = torch.randint(0, 500, (60_000,))
+    spread = nodes.Nodes(node, torch.ones(60_000), torch.zeros(500, dtype=torch.long)).spread
+    values, weight = torch.randn(500, 13, requires_grad=True), torch.randn(60_000, 13)
+    gradients = [torch.autograd.grad((spread(values) * weight).sum(), values)[0] for _ in range(4)]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)

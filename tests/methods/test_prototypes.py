@@ -175,3 +175,13 @@ def test_a_zero_embedding_has_a_finite_gradient():
     embedding = torch.zeros(2, 3, requires_grad=True)
     prototypes.similarity(embedding).sum().backward()
     assert torch.isfinite(embedding.grad).all()
+
+
+def test_centroids_are_fp32_under_autocast():
+    torch.manual_seed(0)
+    embedding, labels = torch.randn(500, 16), torch.randint(-1, 3, (500,))
+    plain, cast = Prototypes(3, 16), Prototypes(3, 16)
+    plain.update(embedding, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast.update(embedding, labels)
+    assert torch.equal(cast.value, plain.value)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from pointseg.training import load_recipe
 
-SUITE = Suite("claims", "rooms", ("1pt", "0.1%"), (), CLAIMS)
+SUITE = Suite("claims", "rooms", "claims", ("1pt", "0.1%"), (), CLAIMS)
 
 
 def finish(out, cell, miou, best=None):
@@ -23,12 +23,14 @@ def finish(out, cell, miou, best=None):
         (folder / "state.json").write_text(json.dumps({"miou": value / 100}))
 
 
-def test_every_cell_has_a_run_folder_and_a_draw_of_its_own_seed():
-    planned = cells(list(suites().values()), seeds=3)
-    assert len({cell.run(Path("out")) for cell in planned}) == len(planned)
-    for cell in planned:
+def test_a_run_folder_belongs_to_one_training_and_every_seed_to_its_own_draw():
+    trainings = {}
+    for cell in cells(list(suites().values()), seeds=3):
+        settings = (cell.suite.data, cell.variant.recipe, cell.suite.settings, cell.variant.settings, labels_name(cell))
+        assert trainings.setdefault(cell.run(Path("out")), settings) == settings
         name = labels_name(cell)
         assert name == cell.rule if cell.rule.startswith(("points", "full")) else name.endswith(f"_seed{cell.seed}")
+    planned = cells(list(suites().values()), seeds=3)
     assert [cell.seed for cell in planned] == sorted(cell.seed for cell in planned)
 
 
@@ -53,7 +55,7 @@ def test_paired_difference_is_the_paired_t_interval():
 
 
 def test_table_pairs_by_seed_and_shows_final_and_best(tmp_path):
-    suite = Suite("toy", "rooms", ("1pt",), (), (Variant("supervised", "supervised"), Variant("erda", "erda")))
+    suite = Suite("toy", "rooms", "toy", ("1pt",), (), (Variant("supervised", "supervised"), Variant("erda", "erda")))
     for seed, (supervised, erda) in enumerate([(40.0, 42.0), (30.0, 33.0), (35.0, 36.0)]):
         finish(tmp_path, Cell(suite, "1pt", suite.variants[0], seed), supervised, best=supervised + 1)
         if seed != 1:
@@ -77,7 +79,7 @@ def everything(tmp_path, means):
 
 
 AS_PUBLISHED = {
-    "supervised": 59.8, "erda_top64": 64.5, "erda_top500": 64.9, "erda_top2000": 65.5, "erda": 67.2,
+    "supervised": 59.8, "plain_top64": 64.5, "plain_top500": 64.9, "plain_top2000": 65.5, "plain": 67.2,
     "one_hot_top64": 63.1, "one_hot_top500": 63.3, "one_hot_top2000": 63.0, "one_hot": 62.7,
 }  # fmt: skip
 
@@ -87,7 +89,7 @@ def test_claims_hold_on_the_published_figure_and_fail_where_it_is_turned_round(t
     flat = everything(tmp_path / "flat", {"one_hot": 41.0})
     assert flat["one-hot detached pseudo-labels peak and fall"] == "no"
     assert flat["ERDA beats supervised-only"] == "no, within noise"
-    fallen = everything(tmp_path / "fallen", AS_PUBLISHED | {"erda": 65.0})
+    fallen = everything(tmp_path / "fallen", AS_PUBLISHED | {"plain": 65.0})
     assert fallen["ERDA is best with all points"] == "no"
     assert fallen["ERDA beats supervised-only"] == "yes"
 
@@ -101,7 +103,7 @@ def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_pa
     settings = ("data.voxel_size=0.1", "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]", "model.init_dim=8", "steps=2",
                 "optimizer.warmup_steps=1")  # fmt: skip
     variants = (Variant("supervised", "supervised"), Variant("wrong", "erda", ("method.weight=-1",)))
-    suite = Suite("toy", "rooms", ("1pt",), settings, variants)
+    suite = Suite("toy", "rooms", "toy", ("1pt",), settings, variants)
     planned = cells([suite], seeds=1)
     failed = Trainer(tmp_path, jobs=2, device="cpu").train(planned)
     assert [cell.variant.name for cell in failed] == ["wrong"]
