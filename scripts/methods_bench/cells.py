@@ -115,8 +115,8 @@ CLAIMS = (
 )
 """Supervised-only, ERDA and its ablations: what the paper's qualitative claims are checked on.
 
-ERDA is *plain* here, with prototypes in the decoder's own features: nothing but the gradient to p trains the projection,
-so that arms without this gradient would also get worse pseudo-labels.
+ERDA is *plain* here, with prototypes in the decoder's own features: only the gradient to p trains the projection, so that
+arms without this gradient would also get worse pseudo-labels.
 """
 
 WHOLE_SCENES = ("data.max_voxels=30000", "batch_size=2")
