@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
-    wanted = cells(chosen, args.seeds, args.methods)
+    wanted = cells(chosen, args.seeds, args.methods, args.rules)
     prepare(args.out, wanted, args.real)
     failed = Trainer(args.out, args.jobs, args.device).train(wanted)
     for cell in failed:
@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of data, runs and results")
     parser.add_argument("--suites", nargs="+", choices=list(suites()), default=["synthetic", "full"])
     parser.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="rows of the tables (default: all)")
+    parser.add_argument("--rules", nargs="+", default=[], metavar="RULE", help="label rules (default: all)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time (default: cores)")
     parser.add_argument("--device", default="cpu")
@@ -81,6 +82,10 @@ def _arguments() -> argparse.Namespace:
     for name in args.methods:
         if name not in known:
             parser.error(f"--methods: there is no row {name!r}; allowed are {', '.join(sorted(known))}")
+    rules = {rule for suite in suites().values() for rule in suite.rules}
+    for rule in args.rules:
+        if rule not in rules:
+            parser.error(f"--rules: there is no rule {rule!r}; allowed are {', '.join(sorted(rules))}")
     for name in ("seeds", "jobs", "rounds"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}; it must be at least 1")

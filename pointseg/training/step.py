@@ -43,8 +43,10 @@ def training_step(
     terms.total.backward()
     if config.optimizer.clip_norm:
         # Apart: large gradients of a method's own layers must not shorten the network's step.
-        nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
-        nn.utils.clip_grad_norm_(method.parameters(), config.optimizer.clip_norm)
+        for part in (model, method):
+            trained = [p for p in part.parameters() if p.grad is not None]
+            if trained:
+                nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
     optimizer.step()
     method.after_step(model)
     return terms

@@ -115,8 +115,8 @@ CLAIMS = (
 )
 """Supervised-only, ERDA and its ablations: what the paper's qualitative claims are checked on.
 
-ERDA is *plain* here, with prototypes in the decoder's own features: only the gradient to p trains the projection, so that
-arms without this gradient would also get worse pseudo-labels.
+ERDA is *plain* here, with prototypes in the decoder's own features: only the gradient to p trains the projection, so
+that arms without this gradient would also get worse pseudo-labels.
 """
 
 WHOLE_SCENES = ("data.max_voxels=30000", "batch_size=2")
@@ -165,13 +165,14 @@ def suites() -> dict[str, Suite]:
     }
 
 
-def cells(chosen: Sequence[Suite], seeds: int, only: Sequence[str] = ()) -> list[Cell]:
+def cells(chosen: Sequence[Suite], seeds: int, only: Sequence[str] = (), rules: Sequence[str] = ()) -> list[Cell]:
     """The cells of suites, seed by seed, so that whole comparisons come early.
 
     Args:
         chosen: the suites.
         seeds: how many seeds.
         only: names of variants; empty = all.
+        rules: label rules; empty = all.
     """
     return [
         Cell(suite, rule, variant, seed)
@@ -179,5 +180,5 @@ def cells(chosen: Sequence[Suite], seeds: int, only: Sequence[str] = ()) -> list
         for suite in chosen
         for rule in suite.rules
         for variant in suite.variants
-        if not only or variant.name in only
+        if (not only or variant.name in only) and (not rules or rule in rules)
     ]
