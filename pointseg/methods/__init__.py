@@ -13,7 +13,8 @@ from pointseg.methods.pseudo_label import PseudoLabel, PseudoLabelConfig
 from pointseg.methods.query_erda import QueryErda, QueryErdaConfig
 from pointseg.methods.supervised import Supervised, SupervisedConfig
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.u2pl import U2pl, U2plConfig
+from pointseg.methods.u2pl import U2pl
+from pointseg.methods.u2pl_config import U2plConfig
 
 METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,

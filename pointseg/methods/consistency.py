@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
-from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up, strong_forward
+from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ConsistencyConfig:
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise InputError(f"consistency's weight is {self.weight}; it must be 0 or more")
-        if self.divergence not in DIVERGENCES:
+        if self.divergence not in DISTANCES:
             raise InputError(
-                f"consistency's divergence is {self.divergence!r}; it must be one of {', '.join(DIVERGENCES)}"
+                f"consistency's divergence is {self.divergence!r}; it must be one of {', '.join(DISTANCES)}"
             )
         if not 0 <= self.ramp_up <= 1:
             raise InputError(f"consistency's ramp_up is {self.ramp_up}; it must be a share of the training, 0 to 1")
@@ -57,7 +57,7 @@ class Consistency(Method):
         _, logits = strong_forward(model, strong.inputs)
         cross_entropy = self.labelled_loss(weak_logits, weak.labels)
         target = weak_logits.detach() if self.config.stop_gradient else weak_logits
-        consistency = paired_divergence(DIVERGENCES[self.config.divergence], target, logits, weak_row)
+        consistency = paired_divergence(DISTANCES[self.config.divergence], target, logits, weak_row)
         log = {"loss_ce": cross_entropy.detach(), "loss_consistency": consistency.detach()}
         if batch.monitor:
             log |= paired_statistics(weak_logits, strong, weak_row, logits, label_counts=self.label_counts)

@@ -65,7 +65,8 @@ def _log_softmax(x: Tensor) -> Tensor:
     return x - x.logsumexp(1, keepdim=True)
 
 
-def _kl(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+def kl_divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row, (M, K) to (M,), nats."""
     return (p * (log_p - log_q)).sum(1)
 
 
@@ -75,7 +76,8 @@ def _kl_reverse(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_q.exp() * (log_q - log_p)).sum(1)
 
 
-def _js(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+def js_divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || m) + KL(q || m) with m = (p + q) / 2 of each row, (M, K) to (M,): twice the Jensen-Shannon divergence."""
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     return (p * (log_p - log_m)).sum(1) + (log_q.exp() * (log_q - log_m)).sum(1)
 
@@ -89,9 +91,9 @@ def _none(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "kl": _kl,
+    "kl": kl_divergence,
     "kl_reverse": _kl_reverse,
-    "js": _js,
+    "js": js_divergence,
     "mse": _mse,
     "none": _none,
 }

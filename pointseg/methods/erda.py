@@ -24,6 +24,7 @@ from pointseg.methods.divergence import DIVERGENCES, erda_loss
 from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes, SubPrototypes
+from pointseg.methods.selection import most_confident
 
 UNSEEN = ("mask", "zero")
 INITIAL = ("zeros", "random")
@@ -168,7 +169,7 @@ class ErdaLoss(nn.Module):
         rows = rows & (confidence >= config.confidence_threshold)
         if config.top_n:
             sample = torch.zeros_like(labels) if batch_index is None else batch_index
-            rows = rows & (_rank_in_sample(torch.where(rows, confidence, -1.0), sample) < config.top_n)
+            rows = most_confident(confidence, sample, rows, config.top_n)
         return rows
 
     def forward(
@@ -202,17 +203,6 @@ def _prototypes(num_classes: int, width: int, config: ErdaConfig) -> Prototypes 
     if config.prototypes_per_class > 1:
         return SubPrototypes(num_classes, width, config.prototypes_per_class, config.momentum, mask_unseen=masked)
     return Prototypes(num_classes, width, config.momentum, mask_unseen=masked, random=config.initial == "random")
-
-
-def _rank_in_sample(score: Tensor, sample: Tensor) -> Tensor:
-    """(M,) place of each row among those of its sample by falling score, from 0; equal scores in row order."""
-    order = score.sort(descending=True, stable=True).indices
-    order = order[sample[order].sort(stable=True).indices]
-    ordered = sample[order]
-    first = torch.searchsorted(ordered, ordered)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - first
-    return rank
 
 
 class Erda(Method):

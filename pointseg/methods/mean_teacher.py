@@ -14,7 +14,7 @@ from torch import nn
 from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up, strong_forward
+from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 NETWORKS = ("teacher", "student")
 
@@ -42,9 +42,9 @@ class MeanTeacherConfig:
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise InputError(f"Mean Teacher's weight is {self.weight}; it must be 0 or more")
-        if self.divergence not in DIVERGENCES:
+        if self.divergence not in DISTANCES:
             raise InputError(
-                f"Mean Teacher's divergence is {self.divergence!r}; it must be one of {', '.join(DIVERGENCES)}"
+                f"Mean Teacher's divergence is {self.divergence!r}; it must be one of {', '.join(DISTANCES)}"
             )
         if not 0 <= self.momentum < 1:
             raise InputError(f"Mean Teacher's momentum is {self.momentum}; it must be at least 0 and below 1")
@@ -73,7 +73,7 @@ class MeanTeacher(Method):
         _, logits = strong_forward(model, strong.inputs)
         _, target = self.teacher(weak.inputs)
         cross_entropy = self.labelled_loss(weak_logits, weak.labels)
-        consistency = paired_divergence(DIVERGENCES[self.config.divergence], target, logits, weak_row)
+        consistency = paired_divergence(DISTANCES[self.config.divergence], target, logits, weak_row)
         log = {"loss_ce": cross_entropy.detach(), "loss_consistency": consistency.detach()}
         if batch.monitor:
             log |= paired_statistics(target, strong, weak_row, logits, label_counts=self.label_counts)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
+from pointseg.methods.selection import most_confident
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import paired_statistics, strong_forward, to_strong_rows
 
@@ -137,23 +138,3 @@ def log_odds(logits: Tensor) -> Tensor:
     """
     highest, label = logits.max(1)
     return highest - logits.scatter(1, label[:, None], -math.inf).logsumexp(1)
-
-
-def most_confident(confidence: Tensor, batch_index: Tensor, candidates: Tensor, n: int) -> Tensor:
-    """The ``n`` candidates of highest confidence in every sample (all, where there are fewer), as a mask (M,).
-
-    Of equally confident rows the earlier come first.
-
-    Args:
-        confidence: (M,), or anything that grows with it.
-        batch_index: (M,) int64 sample of each row.
-        candidates: (M,) bool, rows to choose from.
-        n: rows a sample.
-    """
-    order = confidence.masked_fill(~candidates, -math.inf).argsort(descending=True, stable=True)
-    order = order[batch_index[order].argsort(stable=True)]
-    sample = batch_index[order]
-    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(sample, sample)
-    first = torch.zeros_like(candidates)
-    first[order] = rank < n
-    return first & candidates

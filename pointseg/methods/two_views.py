@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointseg.methods.base import SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
+from pointseg.methods.divergence import js_divergence, kl_divergence
 from pointseg.methods.monitor import pseudo_label_statistics
 
 
@@ -68,7 +69,7 @@ def mse(target: Tensor, logits: Tensor) -> Tensor:
 def kl(target: Tensor, logits: Tensor) -> Tensor:
     """``KL(p || q)`` of each row, p = softmax(target) and q = softmax(logits): (M, K), (M, K) -> (M,), nats."""
     log_p = target.log_softmax(1)
-    return (log_p.exp() * (log_p - logits.log_softmax(1))).sum(1)
+    return kl_divergence(log_p.exp(), log_p, logits.log_softmax(1))
 
 
 def js(target: Tensor, logits: Tensor) -> Tensor:
@@ -76,12 +77,11 @@ def js(target: Tensor, logits: Tensor) -> Tensor:
 
     Twice the Jensen-Shannon divergence: CPCM's form, without the usual half, so that its published weights apply.
     """
-    log_p, log_q = target.log_softmax(1), logits.log_softmax(1)
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(1)
+    log_p = target.log_softmax(1)
+    return js_divergence(log_p.exp(), log_p, logits.log_softmax(1))
 
 
-DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "kl": kl, "js": js}
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "kl": kl, "js": js}
 
 
 def paired_divergence(
@@ -93,7 +93,7 @@ def paired_divergence(
     all of them. Gradients reach both sides; detach ``target`` to stop them there.
 
     Args:
-        divergence: of each row, (M, K), (M, K) -> (M,), from fp32 logits: one of ``DIVERGENCES``, say.
+        divergence: of each row, (M, K), (M, K) -> (M,), from fp32 logits: one of ``DISTANCES``, say.
         target: (M_weak, K) logits of p, on the weak view's rows.
         logits: (M, K) logits of q, on the strong view's rows.
         weak_row: (M,) int64, as in ``Batch``.

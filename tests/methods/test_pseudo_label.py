@@ -9,7 +9,8 @@ import torch
 
 from pointseg.errors import InputError
 from pointseg.methods import Task
-from pointseg.methods.pseudo_label import PseudoLabel, PseudoLabelConfig, log_odds, most_confident
+from pointseg.methods.pseudo_label import PseudoLabel, PseudoLabelConfig, log_odds
+from pointseg.methods.selection import most_confident
 
 TASK = Task(num_classes=4, feature_dim=8, label_counts=torch.tensor([2, 2, 2, 2]))
 

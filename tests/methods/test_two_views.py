@@ -12,7 +12,7 @@ from pointseg.methods.consistency import Consistency, ConsistencyConfig
 from pointseg.methods.entropy_minimization import EntropyMinimization, EntropyMinimizationConfig
 from pointseg.methods.mean_teacher import MeanTeacher, MeanTeacherConfig
 from pointseg.methods.pseudo_label import PseudoLabel, PseudoLabelConfig
-from pointseg.methods.two_views import DIVERGENCES, paired_divergence, paired_statistics, ramp_up, to_strong_rows
+from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, to_strong_rows
 
 TASK = Task(num_classes=4, feature_dim=8, label_counts=torch.tensor([2, 2, 2, 2]))
 
@@ -32,28 +32,28 @@ def slow_divergence(name, a, b):
     return sum(x * math.log(x / z) + y * math.log(y / z) for x, y, z in zip(p, q, m, strict=True))
 
 
-@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("name", DISTANCES)
 def test_divergences_follow_their_equations_and_gradients_reach_both_sides(name):
     torch.manual_seed(0)
     target = (3 * torch.randn(7, 5, dtype=torch.float64)).requires_grad_()
     logits = (3 * torch.randn(7, 5, dtype=torch.float64)).requires_grad_()
     expected = [slow_divergence(name, a, b) for a, b in zip(target.tolist(), logits.tolist(), strict=True)]
-    np.testing.assert_allclose(DIVERGENCES[name](target, logits).detach(), expected, rtol=1e-10)
-    assert torch.autograd.gradcheck(DIVERGENCES[name], (target, logits))
-    np.testing.assert_allclose(DIVERGENCES[name](target, target).detach(), 0, atol=1e-14)
+    np.testing.assert_allclose(DISTANCES[name](target, logits).detach(), expected, rtol=1e-10)
+    assert torch.autograd.gradcheck(DISTANCES[name], (target, logits))
+    np.testing.assert_allclose(DISTANCES[name](target, target).detach(), 0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("name", DISTANCES)
 def test_certain_predictions_give_finite_values_and_gradients(name):
     target = torch.tensor([[200.0, 0.0, -200.0]], requires_grad=True)
     logits = torch.tensor([[-200.0, 0.0, 200.0]], requires_grad=True)
-    loss = DIVERGENCES[name](target, logits).sum()
+    loss = DISTANCES[name](target, logits).sum()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, (target, logits)))
 
 
 def test_js_is_twice_log_two_at_most():
-    apart = DIVERGENCES["js"](torch.tensor([[90.0, 0.0]]), torch.tensor([[0.0, 90.0]]))
+    apart = DISTANCES["js"](torch.tensor([[90.0, 0.0]]), torch.tensor([[0.0, 90.0]]))
     assert apart.item() == pytest.approx(2 * math.log(2))
 
 
@@ -62,7 +62,7 @@ def test_rows_without_a_counterpart_take_no_part():
     target = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     weak_row = torch.tensor([4, -1, 0, 4, -1])
-    loss = paired_divergence(DIVERGENCES["kl"], target, logits, weak_row)
+    loss = paired_divergence(DISTANCES["kl"], target, logits, weak_row)
     pairs = [(4, 0), (0, 2), (4, 3)]
     expected = sum(slow_divergence("kl", target[w].tolist(), logits[s].tolist()) for w, s in pairs) / 3
     assert loss.item() == pytest.approx(expected, rel=1e-10)
@@ -74,7 +74,7 @@ def test_rows_without_a_counterpart_take_no_part():
 
 def test_no_counterpart_at_all_gives_zero_with_a_gradient():
     logits = torch.randn(4, 3, requires_grad=True)
-    loss = paired_divergence(DIVERGENCES["js"], torch.randn(6, 3), logits, torch.full((4,), -1))
+    loss = paired_divergence(DISTANCES["js"], torch.randn(6, 3), logits, torch.full((4,), -1))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.abs().max() == 0
@@ -84,9 +84,9 @@ def test_half_precision_logits_are_compared_in_fp32():
     torch.manual_seed(0)
     target, logits, weak_row = torch.randn(30, 13).bfloat16(), torch.randn(30, 13).bfloat16(), torch.arange(30)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = paired_divergence(DIVERGENCES["js"], target, logits, weak_row)
+        loss = paired_divergence(DISTANCES["js"], target, logits, weak_row)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, paired_divergence(DIVERGENCES["js"], target.float(), logits.float(), weak_row))
+    torch.testing.assert_close(loss, paired_divergence(DISTANCES["js"], target.float(), logits.float(), weak_row))
 
 
 def test_gradient_of_rows_taken_many_times_repeats_to_the_bit():
