@@ -13,6 +13,7 @@ from plyfile import PlyData
 
 from pointseg import __version__
 from pointseg.cli.main import COMMANDS, main
+from pointseg.paths import configs_dir
 
 TINY = [
     "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]",
@@ -84,6 +85,7 @@ MISTAKES = [
     ["train"],
     ["train", "synthetic_erda", "--out", "{tmp}/run"],
     ["train", "no_such_recipe", "--out", "{tmp}/run"],
+    ["train", "s3dis_erda_1pct"],
     ["train", "synthetic_erda", "--data", "{tmp}/nothing", "--out", "{tmp}/run"],
     [*TRAIN, "--labels", "nothing", "--set", "data.voxel_size=0.1"],
     [*TRAIN, "--device", "tpu9"],
@@ -130,3 +132,11 @@ def test_ctrl_c_in_training_says_how_to_go_on(rooms_root, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in shown
     assert "--resume" in shown.strip().splitlines()[-1]
+
+
+def test_recipes_are_listed_with_what_they_are(capsys):
+    assert main(["train", "--recipes"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(list(configs_dir().glob("*.yaml")))
+    (line,) = [line for line in printed if line.startswith("scannet_erda_20pts ")]
+    assert "ERDA on ScanNet, the official 20 points a scene" in line
