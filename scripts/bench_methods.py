@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from pointseg.errors import InputError
 def main() -> int:
     """Prepare, train and print; exit code 0, 1 if a cell failed, 2 for bad arguments, 130 after Ctrl-C."""
     args = _arguments()
+    # A plain kill stops the trainings too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = [suites()[name] for name in args.suites]
     try:
         if args.cost:
