@@ -95,7 +95,7 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
 
 def _run(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | None) -> list[SceneResult]:
     if scheduler is not None:
-        stream = _on_cluster(partial(prepare_scene, store=store), jobs, scheduler)
+        stream = on_cluster(partial(prepare_scene, store=store), jobs, scheduler)
     elif workers == 1:
         stream = (prepare_scene(job, store) for job in jobs)
     else:
@@ -149,7 +149,8 @@ def _pooled(function: Callable[[T], R], items: Sequence[T], workers: int) -> Ite
         raise
 
 
-def _on_cluster(function: Callable[[T], R], items: Sequence[T], scheduler: str) -> Iterator[R]:
+def on_cluster(function: Callable[[T], R], items: Sequence[T], scheduler: str) -> Iterator[R]:
+    """Results of ``function`` on the items, in the order in which the workers of a Dask cluster finish them."""
     try:
         import distributed
     except ModuleNotFoundError as error:
@@ -168,8 +169,8 @@ def _on_cluster(function: Callable[[T], R], items: Sequence[T], scheduler: str) 
                 yield future.result()
         except distributed.KilledWorker as error:
             raise InputError(
-                f"workers of the cluster died again and again, most likely for lack of memory ({error}); finished "
-                "scenes are kept"
+                f"workers of the cluster died again and again, most likely for lack of memory ({error}); what is "
+                "finished is kept"
             ) from error
         except BaseException:
             client.cancel(futures)

@@ -17,7 +17,7 @@ COMMANDS: dict[str, str] = {
     "label": "draw or import sparse labels and store them",
     "train": "train a network from sparse labels",
     "evaluate": "score runs on every raw point of the held-out scenes",
-    "predict": "write one labelled PLY per scene",
+    "predict": "label cloud files, or the prepared scenes of a run",
     "view": "pictures (PNG) and offline pages (HTML) of a cloud or a prediction",
     "doctor": "show versions, devices, the engine in use and what is missing",
 }

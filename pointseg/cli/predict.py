@@ -7,43 +7,79 @@ from pathlib import Path
 
 import numpy as np
 
+from pointseg.cli.predict_clouds import add_cloud_arguments, model_spec, predict_clouds
 from pointseg.data.formats import SUFFIXES, write_predictions
 from pointseg.data.scene import PreparedScene, hash_file
 from pointseg.device import pick_device
 from pointseg.errors import InputError
+from pointseg.inference import save_model
 from pointseg.progress import track
 from pointseg.training import Run
 from pointseg.training.loop import predictor
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.ply import write_ply
 
-HELP = """Predict prepared scenes and write one labelled PLY per scene.
+HELP = """Predict cloud files with a trained model, or the prepared scenes of a run.
 
+  pointseg predict scan.laz --model runs/mine -o labelled.laz
+  pointseg predict scans/ --model models/rooms -o labelled
+  pointseg predict runs/mine --export models/rooms
   pointseg predict runs/erda
   pointseg predict runs/erda --data other/root --splits Area_3 --out predictions
   pointseg predict runs/mine --native
 
-Every raw point in its order, in the scan's own coordinates, with its colour and the fields scalar_pred, scalar_gt,
-scalar_error and scalar_confidence, which CloudCompare opens as scalar fields of those names."""
+With --model: each cloud in its own format, every original field kept, with class, confidence and entropy added, in
+bounded memory and tile by tile; the same command goes on where it was stopped.
+
+Without: prepared scenes as one PLY each, every raw point in its order, in the scan's own coordinates, with its colour
+and the fields scalar_pred, scalar_gt, scalar_error and scalar_confidence, which CloudCompare opens as scalar fields of
+those names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="run folder")
-    parser.add_argument("--out", help="folder to write to (default: RUN/predictions)")
-    parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
-    parser.add_argument("--splits", nargs="+", default=[], help="(default: the recipe's eval_splits, or all)")
     parser.add_argument(
+        "inputs", nargs="+", metavar="RUN|FILE", help="a run folder; with --model cloud files, or folders of them"
+    )
+    parser.add_argument("-o", "--out", help="file or folder to write to (of a run: RUN/predictions)")
+    parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
+    parser.add_argument("--device", help="cpu, cuda, mps (default: CUDA if there is one)")
+    add_cloud_arguments(parser.add_argument_group("clouds"))
+    scenes = parser.add_argument_group("prepared scenes of a run")
+    scenes.add_argument("--splits", nargs="+", default=[], help="(default: the recipe's eval_splits, or all)")
+    scenes.add_argument(
         "--native",
         action="store_true",
         help="write each cloud in its own format, every original field kept (scenes of 'pointseg prepare cloud')",
     )
-    parser.add_argument("--data", metavar="ROOT", help="prepared scenes, if not where the run was trained")
-    parser.add_argument("--device", help="cpu, cuda, mps (default: CUDA if there is one)")
+    scenes.add_argument("--data", metavar="ROOT", help="prepared scenes, if not where the run was trained")
+    scenes.add_argument("--export", metavar="FOLDER", help="write the run's network as a model folder, predict nothing")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.model:
+        _refuse_together(args, "model", ("splits", "native", "data", "export"))
+        return predict_clouds(args)
+    _refuse_together(args, None, ("memory", "halo", "scheduler"))
+    if len(args.inputs) > 1:
+        raise InputError(f"{len(args.inputs)} inputs; give one run folder, or cloud files with --model")
+    if Path(args.inputs[0]).suffix.lower() in SUFFIXES and not Path(args.inputs[0]).is_dir():
+        raise InputError(f"{args.inputs[0]} is a cloud file; say with --model what to predict it with")
+    run = Run.open(args.inputs[0])
+    if args.export:
+        print(save_model(run.load_model(args.checkpoint), model_spec(run), args.export))
+        return 0
+    return _predict_scenes(run, args)
+
+
+def _refuse_together(args: argparse.Namespace, flag: str | None, others: tuple[str, ...]) -> None:
+    for other in others:
+        if getattr(args, other):
+            where = "without" if flag else "with"
+            raise InputError(f"--{other} works {where} --model only; leave one of them out or give both")
+
+
+def _predict_scenes(run: Run, args: argparse.Namespace) -> int:
     device = pick_device(args.device)
-    run = Run.open(args.run_folder)
     predict = predictor(run, run.load_model(args.checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
     for scene in track(run.scenes(args.splits, args.data), "predicting"):

@@ -20,8 +20,8 @@ class VoxelBatch:
     Attributes:
         coord: (V, 4) int32, batch index first: the coordinates of a sparse tensor.
         features: (V, C) float32.
-        labels, truth, point: (V,) int64, as in ``Sample``. Where strong samples were mixed, ``point`` is the raw index
-            in the scene a row came from, while the batch index is that of the sample it is in now.
+        labels, truth, point: (V,) int64, as in ``Sample``. Where samples were mixed, ``point`` is the raw index in the
+            scene a row came from, while the batch index is that of the sample it is in now.
         position: (V, 3) float32 metres.
     """
 

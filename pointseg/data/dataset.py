@@ -1,4 +1,4 @@
-"""From prepared scenes to training samples: augment, voxelise, crop, attach the sparse labels.
+"""From prepared scenes to training samples: augment, mix, voxelise, crop, attach the sparse labels.
 
 Every sample is a pure function of (scene, seed), so a run can stop and resume anywhere, with any number of workers.
 """
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from pointseg.data.classes import IGNORED
+from pointseg.data.cloud_mixing import boxes_swapped_in, overlaid
 from pointseg.data.scene import PreparedScene
 from pointseg.data.sparse_labels import SparseLabels
 from pointseg.data.strong import StrongConfig, strengthen
+from pointseg.data.training_cloud import TrainingCloud
 from pointseg.data.transforms import AugmentConfig, augment, random_origin
 from pointseg.data.voxel import VoxelGrid, voxel_labels, voxelize
 from pointseg.errors import InputError
@@ -34,7 +36,7 @@ class Sample:
         labels: (V,) int64, annotated class or -1.
         truth: (V,) int64, majority class of the voxel or -1, all -1 without ground truth; hidden from losses.
         position: (V, 3) float32 metres, of the representative points; floor(position / voxel size) is ``coord``.
-        point: (V,) int64 raw index of the representative points.
+        point: (V,) int64 raw index of the representative points, in the scene they came from.
     """
 
     coord: Tensor
@@ -65,19 +67,6 @@ class SamplePair:
     strong: Sample
     weak_row: Tensor
     seed: int
-
-
-@dataclass(frozen=True)
-class _Cloud:
-    """N points on their way to a sample: ``floor`` is the lowest z of the scene, metres, and ``annotation`` holds the
-    annotated points' indices and classes, None where ``segment`` is the annotation.
-    """
-
-    coord: np.ndarray
-    color: np.ndarray | None
-    segment: np.ndarray | None
-    annotation: tuple[np.ndarray, np.ndarray] | None
-    floor: float
 
 
 def feature_channels(features: Sequence[str]) -> int:
@@ -130,7 +119,7 @@ class SceneDataset(torch.utils.data.Dataset[Sample | SamplePair]):
         features: names out of ``FEATURES``.
         max_voxels: a sample above this many voxels is cropped to those horizontally nearest to a random annotated
             voxel, so a crop always holds an annotation.
-        augmentation: what to do to the raw cloud first; None = nothing.
+        augmentation: what to do to the raw cloud first, mixing with another of the scenes included; None = nothing.
         strong: how the strong view differs; items are ``SamplePair`` then, with the same weak sample. None = one view.
     """
 
@@ -163,38 +152,53 @@ class SceneDataset(torch.utils.data.Dataset[Sample | SamplePair]):
         cloud = self._cloud(number, rng)
         weak, row_of_point = self._voxelized(cloud, rng)
         if self.strong is None:
-            return weak
+            return _with_raw_points(weak, cloud.source)
         points, strong_cloud = self._strong_cloud(cloud, np.flatnonzero(row_of_point >= 0), self.strong, rng)
         strong, _ = self._voxelized(strong_cloud, rng)
-        strong = replace(strong, point=torch.from_numpy(points)[strong.point])
-        weak_row = torch.from_numpy(row_of_point)[strong.point]
-        return SamplePair(weak, strong, weak_row, int(rng.integers(2**63)))
+        weak_row = torch.from_numpy(row_of_point[points])[strong.point]
+        strong = _with_raw_points(strong, strong_cloud.source)
+        return SamplePair(_with_raw_points(weak, cloud.source), strong, weak_row, int(rng.integers(2**63)))
 
-    def _cloud(self, number: int, rng: np.random.Generator) -> _Cloud:
-        scene = self.scenes[number]
-        coord, color = np.asarray(scene.coord), scene.color
-        if self.augmentation is not None:
-            coord, color = augment(coord, color, self.augmentation, rng)
-        coord = coord + self._origin(rng)
-        return _Cloud(coord, color, scene.segment, self.annotations[number], float(coord[:, 2].min()))
+    def _cloud(self, number: int, rng: np.random.Generator) -> TrainingCloud:
+        """The points of a sample: those of its scene, augmented and perhaps mixed with another's."""
+        cloud, config = self._augmented(number, rng), self.augmentation
+        # What is off draws nothing, so it leaves the random numbers of the rest as they are.
+        if config is not None and config.mix3d and rng.random() < config.mix3d:
+            cloud = overlaid(cloud, self._augmented(self._partner(number, rng), rng))
+        elif config is not None and config.cutmix and rng.random() < config.cutmix:
+            cloud = boxes_swapped_in(cloud, self._augmented(self._partner(number, rng), rng), self.voxel_size, rng)
+        return cloud.moved(self._origin(rng))
+
+    def _augmented(self, number: int, rng: np.random.Generator) -> TrainingCloud:
+        scene, config = self.scenes[number], self.augmentation
+        coord = np.asarray(scene.coord)
+        cloud = TrainingCloud(coord, scene.color, scene.segment, self.annotations[number], floor=0.0)
+        if config is not None:
+            cloud = cloud.thinned(config.point_drop, rng) if config.point_drop else cloud
+            coord, color = augment(cloud.coord, cloud.color, config, rng)
+            cloud = replace(cloud, coord=coord, color=color)
+        return replace(cloud, floor=float(coord[:, 2].min()))
+
+    def _partner(self, number: int, rng: np.random.Generator) -> int:
+        """Any other scene; a single one is mixed with itself, augmented anew."""
+        others = len(self.scenes) - 1
+        return (number + 1 + int(rng.integers(max(others, 1)))) % len(self.scenes)
 
     def _strong_cloud(
-        self, weak: _Cloud, points: np.ndarray, config: StrongConfig, rng: np.random.Generator
-    ) -> tuple[np.ndarray, _Cloud]:
-        """The strong view of some of the points, and which of all points its n points are, (n,)."""
+        self, weak: TrainingCloud, points: np.ndarray, config: StrongConfig, rng: np.random.Generator
+    ) -> tuple[np.ndarray, TrainingCloud]:
+        """The strong view of some of the points, and which of the weak cloud's points its n points are, (n,)."""
         color = None if weak.color is None else weak.color[points]
         kept, coord, color = strengthen(weak.coord[points], color, weak.floor, config, rng)
         points = points[kept]
         origin = self._origin(rng)
-        segment = None if weak.segment is None else weak.segment[points]
-        annotation = None if weak.annotation is None else _annotation_within(weak.annotation, points)
-        return points, _Cloud(coord + origin, color, segment, annotation, float(origin[2]))
+        return points, replace(weak.take(points), coord=coord + origin, color=color, floor=float(origin[2]))
 
     def _origin(self, rng: np.random.Generator) -> np.ndarray:
         drawn = self.augmentation is not None and self.augmentation.random_origin
         return random_origin(self.voxel_size, rng) if drawn else np.zeros(3, np.float32)
 
-    def _voxelized(self, cloud: _Cloud, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+    def _voxelized(self, cloud: TrainingCloud, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
         """The sample of a cloud, and (N,) int64 the row of each point in it, -1 where it was cropped away."""
         grid = voxelize(cloud.coord, self.voxel_size, color=cloud.color, segment=cloud.segment)
         labels = grid.segment if cloud.annotation is None else voxel_labels(*cloud.annotation, grid)
@@ -213,11 +217,9 @@ class SceneDataset(torch.utils.data.Dataset[Sample | SamplePair]):
         return nearest_rows(sample.position.numpy(), centre, self.max_voxels)
 
 
-def _annotation_within(annotation: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The annotations of the given rising points, with indices among these."""
-    index, label = annotation
-    there = np.isin(index, points)
-    return np.searchsorted(points, index[there]), label[there]
+def _with_raw_points(sample: Sample, source: np.ndarray | None) -> Sample:
+    """A sample of a cloud whose points are the raw ones ``source`` (N,); None = it is the whole scene."""
+    return sample if source is None else replace(sample, point=torch.from_numpy(source)[sample.point])
 
 
 def _annotation(scene: PreparedScene, sparse: SparseLabels | None) -> tuple[np.ndarray, np.ndarray] | None:

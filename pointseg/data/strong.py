@@ -9,14 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from pointseg.data.transforms import rotation
+from pointseg.data.changes import draw_tint, elastic_displacement, rotation, tinted
+from pointseg.data.setting_checks import require_angle, require_elastic, require_share, require_unit
 from pointseg.data.voxel import bounding_box
 from pointseg.errors import InputError
-
-NOISE_NODES = 32
-"""Nodes an axis of the elastic noise lattice, which repeats itself beyond them: its cost stays that of a small room."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +56,13 @@ class StrongConfig:
 
     def __post_init__(self) -> None:
         for name in ("point_drop", "block_drop", "scale"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(f"strong.{name} is {value}; it must be a share, from 0 (off) to less than 1")
+            require_share(f"strong.{name}", getattr(self, name))
         for name in ("color_contrast", "color_shift", "color_jitter", "color_drop", "cutmix"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"strong.{name} is {value}; it must lie in 0 (off) to 1")
+            require_unit(f"strong.{name}", getattr(self, name))
         if not 0 < self.block_size < np.inf:
             raise InputError(f"strong.block_size is {self.block_size}; it must be a length above 0 in metres")
-        if not 0 <= self.rotate <= 180:
-            raise InputError(f"strong.rotate is {self.rotate}; it must be an angle from 0 (off) to 180 degrees")
-        for granularity, magnitude in self.elastic:
-            if not (0 < granularity < np.inf and 0 <= magnitude < np.inf):
-                raise InputError(
-                    f"strong.elastic holds ({granularity}, {magnitude}); each pair must be a granularity above 0 and a "
-                    "magnitude of 0 or more, in metres"
-                )
+        require_angle("strong.rotate", self.rotate, 180)
+        require_elastic("strong.elastic", self.elastic)
 
 
 def strengthen(
@@ -132,30 +119,6 @@ def in_dropped_blocks(coord: np.ndarray, share: float, size: float, rng: np.rand
     return np.isin(block, rng.choice(occupied, number, replace=False))
 
 
-def elastic_displacement(
-    coord: np.ndarray, granularity: float, magnitude: float, rng: np.random.Generator
-) -> np.ndarray:
-    """The displacement of each point by a field of smooth noise, (N, 3) float32 metres.
-
-    Normal noise on the nodes of a lattice is averaged twice over 3 x 3 x 3 nodes and interpolated linearly in between,
-    as in the elastic distortion of the published sparse-convolution recipes, whose settings therefore carry over. Here
-    the lattice has a fixed number of nodes and repeats itself (every 6.4 m for a granularity of 0.2 m), so that its
-    cost does not grow with the cloud, and no noise is lost at its border.
-
-    Args:
-        coord: (N, 3) float32 metres.
-        granularity: distance of the nodes, metres.
-        magnitude: factor on the averaged noise, metres.
-        rng: the only source of randomness.
-    """
-    noise = rng.standard_normal((3, NOISE_NODES, NOISE_NODES, NOISE_NODES), dtype=np.float32)
-    for _ in range(2):
-        noise = ndimage.uniform_filter(noise, size=(1, 3, 3, 3), mode="wrap")
-    place = (coord / np.float32(granularity)).T
-    moves = [ndimage.map_coordinates(axis, place, order=1, mode="grid-wrap", output=np.float32) for axis in noise]
-    return np.stack(moves, axis=1) * np.float32(magnitude)
-
-
 def _turned_and_scaled(coord: np.ndarray, config: StrongConfig, rng: np.random.Generator) -> np.ndarray:
     """About the middle of the cloud at floor level, which stays where it is."""
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
@@ -166,12 +129,7 @@ def _turned_and_scaled(coord: np.ndarray, config: StrongConfig, rng: np.random.G
 
 def _recolored(color: np.ndarray, config: StrongConfig, rng: np.random.Generator) -> np.ndarray:
     """Contrast, shift and jitter, or no colour; colours that were dropped already stay dropped."""
-    contrast = np.float32(rng.uniform(1 - config.color_contrast, 1 + config.color_contrast))
-    shift = (255 * rng.uniform(-config.color_shift, config.color_shift, size=3)).astype(np.float32)
+    tint = draw_tint(config.color_contrast, config.color_shift, rng)
     if rng.random() < config.color_drop or not color.any():
         return np.zeros_like(color)
-    mean = color.mean(0, dtype=np.float32)
-    changed = (color - mean) * contrast + (mean + shift)
-    if config.color_jitter:
-        changed += rng.standard_normal(color.shape, dtype=np.float32) * np.float32(255 * config.color_jitter)
-    return np.rint(changed).clip(0, 255).astype(np.uint8)
+    return tinted(color, tint, config.color_jitter, rng)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointseg.data.collate import collate
-from pointseg.data.dataset import Sample, voxel_features
+from pointseg.data.collate import VoxelBatch
+from pointseg.data.dataset import voxel_features
 from pointseg.data.scene import PreparedScene
 from pointseg.data.voxel import VoxelGrid
 
@@ -40,7 +40,6 @@ class ScenePrediction:
         return np.asarray(self.voxel_confidence[self.grid.inverse])
 
 
-@torch.no_grad()
 def predict_scene(
     model: nn.Module,
     scene: PreparedScene,
@@ -66,19 +65,31 @@ def predict_scene(
     grid = scene.grid(voxel_size)
     position = np.asarray(scene.coord)[grid.point]
     inputs = voxel_features(position, grid.color, float(np.asarray(scene.coord[:, 2]).min()), features)
-    unlabelled = torch.full((len(grid.coord),), -1)
-    sample = Sample(
-        coord=torch.from_numpy(np.array(grid.coord, dtype=np.int32)),
+    was_training = model.training
+    model.eval()
+    try:
+        probability = voxel_probabilities(model, grid, inputs, position, device, bf16)
+    finally:
+        model.train(was_training)
+    return ScenePrediction(grid, probability.argmax(1).astype(np.int16), probability.max(1))
+
+
+@torch.no_grad()
+def voxel_probabilities(
+    model: nn.Module, grid: VoxelGrid, inputs: np.ndarray, position: np.ndarray, device: torch.device, bf16: bool
+) -> np.ndarray:
+    """(V, K) float32 class probabilities of a grid's voxels with inputs (V, C); the model is in evaluation mode."""
+    coord = np.zeros((len(grid.coord), 4), np.int32)
+    coord[:, 1:] = grid.coord
+    unlabelled = torch.full((len(coord),), -1)
+    batch = VoxelBatch(
+        coord=torch.from_numpy(coord),
         features=torch.from_numpy(inputs),
         labels=unlabelled,
         truth=unlabelled,
         position=torch.from_numpy(position),
         point=torch.from_numpy(np.array(grid.point, dtype=np.int64)),
     )
-    was_training = model.training
-    model.eval()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        _, logits = model(collate([sample]).to(device))
-    model.train(was_training)
-    confidence, pred = logits.float().softmax(1).max(1)
-    return ScenePrediction(grid, pred.to(torch.int16).cpu().numpy(), confidence.cpu().numpy())
+        _, logits = model(batch.to(device))
+    return np.asarray(logits.float().softmax(1).cpu().numpy())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointseg.methods.distributed import global_mean
+from pointseg.methods.lovasz import lovasz_softmax
 
 
 class SegmentationModel(Protocol):
@@ -93,12 +94,16 @@ class Task:
         feature_dim: C of the network's features.
         label_counts: (K,) int64 annotated points of each class in the whole training set. Never counts of hidden truth.
         class_weights: (K,) float32 weights of the annotated rows' cross-entropy; None = all alike.
+        label_smoothing: share of an annotated row's target that goes evenly to all classes with annotated points.
+        lovasz: weight of the Lovasz-Softmax of the annotated rows beside their cross-entropy.
     """
 
     num_classes: int
     feature_dim: int
     label_counts: Tensor
     class_weights: Tensor | None = None
+    label_smoothing: float = 0.0
+    lovasz: float = 0.0
 
 
 class Method(nn.Module):
@@ -113,6 +118,9 @@ class Method(nn.Module):
     needs_unannotated: ClassVar[bool] = True
     label_counts: Tensor
     class_weights: Tensor | None
+    smoothing: Tensor | None
+    labelled_share: Tensor | float = 1.0
+    """Factor of the annotated rows' cross-entropy, set from outside where the batches of one step differ in them."""
 
     def __init__(self, config: Any, task: Task) -> None:
         super().__init__()
@@ -121,6 +129,10 @@ class Method(nn.Module):
         self.feature_dim = task.feature_dim
         self.register_buffer("label_counts", task.label_counts, persistent=False)
         self.register_buffer("class_weights", task.class_weights, persistent=False)
+        annotated = (task.label_counts > 0).float()
+        smoothing = task.label_smoothing * annotated / annotated.sum().clamp(min=1)
+        self.register_buffer("smoothing", smoothing if task.label_smoothing else None, persistent=False)
+        self.lovasz = task.lovasz
 
     @property
     def needs_strong_view(self) -> bool:
@@ -146,29 +158,44 @@ class Method(nn.Module):
         return {}
 
     def labelled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """L_ce with the class weights of the task; see ``labelled_cross_entropy``."""
-        return labelled_cross_entropy(logits, labels, self.class_weights)
+        """L_ce by the settings of the task: ``labelled_cross_entropy``, plus Lovasz-Softmax where it has a weight."""
+        loss = labelled_cross_entropy(logits, labels, self.class_weights, self.smoothing) * self.labelled_share
+        return loss + self.lovasz * lovasz_softmax(logits, labels) if self.lovasz else loss
+
+    def labelled_weight(self, labels: Tensor) -> Tensor:
+        """What ``labelled_cross_entropy`` divides by: the annotated rows of ``labels`` (M,), weighted by class."""
+        return _label_weights(labels, self.class_weights).sum()
 
 
-def labelled_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def labelled_cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, smoothing: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over the annotated rows (methods' L_ce), in fp32; 0 with a gradient if there is none.
 
-    With class weights the mean is the weighted one, as in ``torch.nn.CrossEntropyLoss``. In several processes it is
-    the mean over the rows of all of them.
+    With class weights the mean is the weighted one, as in ``torch.nn.CrossEntropyLoss``, and so is label smoothing
+    if ``smoothing`` is the same for every class. In several processes it is the mean over the rows of all of them.
 
     Args:
         logits: (M, K).
         labels: (M,) int64, -1 = not annotated.
         class_weights: (K,) or None.
+        smoothing: (K,) parts of each row's target that go to the classes, whichever it is annotated with; their sum is
+            below 1. A class with part 0 may have a logit of any size. None = no smoothing.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        per_row = F.cross_entropy(
-            full_precision(logits), labels, weight=class_weights, ignore_index=-1, reduction="none"
-        )
-        share = (labels >= 0).to(per_row.dtype)
-        if class_weights is not None:
-            share = share * class_weights.to(per_row.dtype)[labels.clamp(min=0)]
-        return global_mean(per_row.sum(), share.sum())
+        logits = full_precision(logits)
+        per_row = F.cross_entropy(logits, labels, weight=class_weights, ignore_index=-1, reduction="none")
+        if smoothing is not None:
+            spread = smoothing if class_weights is None else smoothing * class_weights
+            surprise = -logits.log_softmax(1).masked_fill(spread == 0, 0)
+            per_row = (1 - smoothing.sum()) * per_row + torch.where(labels >= 0, surprise @ spread.to(logits.dtype), 0)
+        return global_mean(per_row.sum(), _label_weights(labels, class_weights).to(per_row.dtype).sum())
+
+
+def _label_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """(M,) weight of each row in the mean over annotated rows: 0 where there is no annotation."""
+    annotated = (labels >= 0).float()
+    return annotated if class_weights is None else annotated * class_weights[labels.clamp(min=0)]
 
 
 def full_precision(x: Tensor) -> Tensor:

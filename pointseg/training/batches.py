@@ -30,9 +30,9 @@ def training_data(run: Run, *, two_views: bool) -> SceneDataset:
 
 
 def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int) -> Iterator[ViewBatch]:
-    """The batches of the steps from ``start`` on, loaded by ``workers`` processes (0 = this one)."""
+    """The batches of the steps from ``start`` on, ``accumulate`` a step; ``workers`` processes load them (0 = this)."""
     config = run.config
-    sampler = StepSampler(len(dataset), batch_size=config.batch_size, seed=config.seed, start=start, stop=config.steps)
+    sampler = _PartSampler(run, len(dataset), start, config.steps)
     stack = functools.partial(collate_views, mixed=config.strong.cutmix, voxel_size=config.data.voxel_size)
     loader = torch.utils.data.DataLoader(
         dataset, batch_sampler=sampler, collate_fn=stack, num_workers=workers, worker_init_fn=_quiet_worker
@@ -42,6 +42,38 @@ def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int) -> Ite
     except InputError as error:
         # A loading process sends its whole traceback as the message; its last line is the sentence.
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+
+
+def describe_batch(run: Run, dataset: SceneDataset, step: int, number: int) -> str:
+    """The samples of a batch in words: the scene and the seed of each.
+
+    Args:
+        run, dataset: as ``batches`` takes them.
+        step: 0-based.
+        number: of the batch within its step, 0-based.
+    """
+    keys = list(_PartSampler(run, len(dataset), step, step + 1))[number]
+    named = [(dataset.scenes[scene], seed) for scene, seed in keys]
+    return ", ".join(f"{scene.split}/{scene.name} (sample {seed})" for scene, seed in named)
+
+
+class _PartSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]]]]):
+    """The samples of each step, those that one large batch would hold, in ``accumulate`` batches one after another."""
+
+    def __init__(self, run: Run, num_scenes: int, start: int, stop: int) -> None:
+        config = run.config
+        self.size, self.parts = config.batch_size, config.accumulate
+        self.steps = StepSampler(
+            num_scenes, batch_size=self.size * self.parts, seed=config.seed, start=start, stop=stop
+        )
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.parts
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
+        for keys in self.steps:
+            for part in range(self.parts):
+                yield keys[part * self.size : (part + 1) * self.size]
 
 
 def _quiet_worker(number: int) -> None:

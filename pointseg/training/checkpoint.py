@@ -1,15 +1,20 @@
 """Checkpoints without pickles: safetensors for every tensor, JSON for the rest, one folder a step.
 
-    checkpoints/step_000200/  model.safetensors  method.safetensors  optimizer.safetensors  state.json
+    checkpoints/step_000200/  model.safetensors  method.safetensors  optimizer.safetensors  state.json  manifest.json
 
-A folder is written under a hidden name and renamed, so one that carries its final name is complete.
+``manifest.json`` holds the SHA-256 of every other file, so that damage on disk is recognised. A folder is written under
+a hidden name and renamed, so one that carries its final name was complete.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,10 @@ from pointseg.errors import InputError
 KEEP = 2
 """How many step checkpoints stay on disk."""
 
+MANIFEST = "manifest.json"
+
+logger = logging.getLogger(__name__)
+
 
 def save_checkpoint(
     folder: Path,
@@ -33,6 +42,7 @@ def save_checkpoint(
     method: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
+    average: nn.Module | None = None,
 ) -> Path:
     """Write ``folder/step_<step>`` and remove all but the newest ``KEEP`` step checkpoints.
 
@@ -41,6 +51,7 @@ def save_checkpoint(
         step: steps done.
         model, method, optimizer: whose state is kept.
         state: anything else worth keeping, JSON values.
+        average: the moving average of the model, if there is one.
 
     Returns:
         The checkpoint's folder.
@@ -51,6 +62,8 @@ def save_checkpoint(
         save_file(tensors, unfinished / "optimizer.safetensors")
         save_file(_contiguous(method.state_dict()), unfinished / "method.safetensors")
         save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
+        if average is not None:
+            save_file(_contiguous(average.state_dict()), unfinished / "average.safetensors")
         (unfinished / "state.json").write_text(json.dumps({"step": step, "optimizer": groups, **state}, indent=1))
     for old in step_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -65,13 +78,66 @@ def save_weights(target: Path, model: nn.Module, state: dict[str, Any]) -> None:
 
 
 def step_checkpoints(folder: Path) -> list[Path]:
-    """Complete step checkpoints, oldest first."""
-    complete = [p for p in folder.glob("step_*") if (p / "state.json").is_file()]
-    return sorted(complete, key=lambda p: int(p.name.removeprefix("step_")))
+    """The step checkpoints there are, oldest first; whether they are undamaged is not looked at."""
+    numbered = [p for p in folder.glob("step_*") if p.is_dir() and p.name.removeprefix("step_").isdecimal()]
+    return sorted(numbered, key=lambda p: int(p.name.removeprefix("step_")))
+
+
+def newest_undamaged(folder: Path) -> Path | None:
+    """The newest step checkpoint whose files are as they were written; a warning names each damaged one passed over.
+
+    Args:
+        folder: the run's checkpoint folder.
+
+    Returns:
+        None if there is no step checkpoint at all.
+
+    Raises:
+        InputError: there are some, and every one is damaged.
+    """
+    there = step_checkpoints(folder)
+    for path in reversed(there):
+        complaint = damage(path)
+        if complaint is None:
+            return path
+        logger.warning("checkpoint %s is damaged (%s); the one before it is used", path, complaint)
+    if there:
+        raise InputError(
+            f"all checkpoints in {folder} are damaged ({', '.join(path.name for path in there)}); delete them to train "
+            "from the beginning"
+        )
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the files of a checkpoint folder in a few words, or None if all are as they were written."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+        wrong = [name for name, digest in files.items() if _sha256(path / name) != digest]
+        wrong += sorted({file.name for file in path.iterdir()} - {MANIFEST, *files})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return " ".join(str(error).split()) if isinstance(error, OSError) else f"{MANIFEST} cannot be read"
+    return f"{wrong[0]} is not what was written" if wrong else None
+
+
+def require_undamaged(path: Path) -> None:
+    """Refuse a checkpoint folder whose files differ from its manifest; one from before there were any passes.
+
+    Raises:
+        InputError: a file is missing or changed.
+    """
+    complaint = damage(path) if (path / MANIFEST).exists() else None
+    if complaint is not None:
+        raise InputError(f"checkpoint {path} is damaged ({complaint}); use another checkpoint or train again")
 
 
 def load_checkpoint(
-    path: Path, *, model: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    *,
+    model: nn.Module,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Restore what ``save_checkpoint`` wrote, in place.
 
@@ -84,6 +150,8 @@ def load_checkpoint(
     state = read_state(path)
     load_weights(path / "model.safetensors", model)
     load_weights(path / "method.safetensors", method)
+    if average is not None:
+        load_weights(path / "average.safetensors", average)
     restore_optimizer(optimizer, _read(path / "optimizer.safetensors"), state["optimizer"])
     return state
 
@@ -147,7 +215,26 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
-def _replacing(target: Path) -> AbstractContextManager[Path]:
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(target.parent)
-    return replacing_folder(target)
+    with replacing_folder(target) as unfinished:
+        yield unfinished
+        files = sorted(unfinished.iterdir())
+        digests = {file.name: _sha256(file) for file in files}
+        manifest = unfinished / MANIFEST
+        manifest.write_text(json.dumps({"files": digests}, indent=1))
+        for file in (*files, manifest):
+            _flush(file)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _flush(file: Path) -> None:
+    """Bring a file to the disk, so that no crash of the machine leaves a renamed folder with empty files."""
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())

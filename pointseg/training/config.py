@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from pointseg.training.schedule import OptimizerConfig
 
 SMALLEST_CROP = 1000
 """Voxels: below it the deepest level of a MinkUNet can shrink to a single row, which batch norm refuses."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The cross-entropy on annotated points, the same for every method.
+    """The loss of annotated points, the same for every method.
 
     Attributes:
         class_weights: ``none``, or a kind of ``pointseg.data.label_weights``: from the labelled points' counts.
+        label_smoothing: share of an annotated point's target that goes evenly to all classes with annotated points.
+        lovasz: weight of the Lovasz-Softmax beside the cross-entropy; 0 = without.
     """
 
     class_weights: str = "none"
+    label_smoothing: float = 0.0
+    lovasz: float = 0.0
 
     def __post_init__(self) -> None:
         kinds = ("none", *KINDS)
@@ -97,6 +104,11 @@ class LossConfig:
             self.class_weights in kinds,
             f"loss.class_weights is {self.class_weights!r}; allowed are {', '.join(kinds)}",
         )
+        require(
+            0 <= self.label_smoothing < 1,
+            f"loss.label_smoothing is {self.label_smoothing}; it must be a share, at least 0 and below 1",
+        )
+        require(0 <= self.lovasz < math.inf, f"loss.lovasz is {self.lovasz}; it must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -106,11 +118,14 @@ class TrainConfig:
 
     Attributes:
         steps: optimiser steps.
-        batch_size: scenes (or crops) a step.
+        batch_size: scenes (or crops) that go through the network at once.
+        accumulate: such batches a step, whose gradients are averaged.
         eval_every: steps between evaluations; the last step is always evaluated.
         checkpoint_every: steps between checkpoints.
         seed: of initial weights, scene order and augmentation.
-        precision: ``fp32``, or ``bf16`` for autocast.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast, the latter with a scaled loss.
+        ema_momentum: of the moving average of the network that is scored and saved in its place; 0 = none.
+        compile: let ``torch.compile`` translate the network.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -122,17 +137,24 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000
     batch_size: int = 2
+    accumulate: int = 1
     eval_every: int = 250
     checkpoint_every: int = 100
     seed: int = 0
     precision: str = "fp32"
+    ema_momentum: float = 0.0
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every", "checkpoint_every"):
+        for name in ("steps", "batch_size", "accumulate", "eval_every", "checkpoint_every"):
             value = getattr(self, name)
             require(value > 0, f"{name} is {value}; it must be at least 1")
         require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more")
-        require(self.precision in ("fp32", "bf16"), f"precision is {self.precision!r}; allowed are fp32, bf16")
+        require(self.precision in PRECISIONS, f"precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
+        require(
+            0 <= self.ema_momentum < 1,
+            f"ema_momentum is {self.ema_momentum}; it must be at least 0 (no average) and below 1",
+        )
         require(
             self.optimizer.warmup_steps <= self.steps,
             f"optimizer.warmup_steps is {self.optimizer.warmup_steps}, more than steps, {self.steps}",

@@ -29,8 +29,9 @@ from pointseg.evaluation.evaluate import NOTHING
 from pointseg.methods import METHODS, Task
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
-from pointseg.training.checkpoint import load_weights, step_checkpoints
+from pointseg.training.checkpoint import load_weights, require_undamaged
 from pointseg.training.config import TrainConfig
+from pointseg.training.lock import locked
 from pointseg.training.plain import flatten
 from pointseg.training.recipe import load_recipe, to_dict
 
@@ -73,10 +74,13 @@ class Run:
         run = cls(path, config, classes)
         run.check_data()
         path.mkdir(parents=True, exist_ok=True)
-        save_classes(classes, path / "classes.yaml")
-        (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
-        with replacing_file(path / "config.yaml") as unfinished:
-            unfinished.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+        with locked(path):
+            if (path / "config.yaml").is_file():
+                raise InputError(f"another process has just started a run in {path}; choose another --out")
+            save_classes(classes, path / "classes.yaml")
+            (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
+            with replacing_file(path / "config.yaml") as unfinished:
+                unfinished.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
         return run
 
     @classmethod
@@ -146,8 +150,10 @@ class Run:
         """See that everything the recipe names is there, before anything is trained or written.
 
         Raises:
-            InputError: a split, a draw, a scene's labels or ground truth, or a voxel grid is missing.
+            InputError: a split, a draw, a scene's labels or ground truth, or a voxel grid is missing; labels outside
+                the class file; a split without any.
         """
+        scored: dict[str, int] = {}
         for scene in self.scored_scenes():
             scene.grid(self.config.data.voxel_size)
             if scene.segment is None:
@@ -155,6 +161,9 @@ class Run:
                     f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored; leave its "
                     "split out of data.eval_splits, which may be []"
                 )
+            scored[scene.split] = scored.get(scene.split, 0) + self._labelled(scene, np.asarray(scene.segment))
+        for split in (name for name, count in scored.items() if count == 0):
+            raise InputError(f"the ground truth of split {split} is empty; leave it out of data.eval_splits")
         sparse = self.sparse_labels()
         method = self.config.method_name
         if sparse is None and METHODS[method].needs_unannotated and not self.config.method.get("all_points"):
@@ -162,16 +171,45 @@ class Run:
                 f"{method} would have no unannotated point to learn from when data.labels is full; name a draw with "
                 "--labels, or take the method supervised" + (", or set method.all_points to true" * (method == "erda"))
             )
+        trained: dict[str, int] = {}
         for scene in self.training_scenes():
-            if sparse is not None:
-                sparse.for_scene(scene)
+            if sparse is None and scene.segment is None:
+                raise InputError(
+                    f"scene {scene.split}/{scene.name} has no ground truth; annotate some of its points ('pointseg "
+                    "label') and train on those"
+                )
+            labels = np.asarray(scene.segment) if sparse is None else sparse.for_scene(scene)[1]
+            trained[scene.split] = trained.get(scene.split, 0) + self._labelled(scene, labels)
+        for split in (name for name, count in trained.items() if count == 0):
+            raise InputError(
+                f"split {split} has no labelled point in {self.config.data.labels!r}; leave it out of "
+                "data.train_splits, or annotate some of its points ('pointseg label')"
+            )
+
+    def _labelled(self, scene: PreparedScene, labels: np.ndarray) -> int:
+        """How many of the labels (N,) of a scene are of a class; all must be known to the class file, or -1."""
+        low, high = (int(labels.min()), int(labels.max())) if len(labels) else (-1, -1)
+        if low < -1 or high >= self.classes.num_classes:
+            raise InputError(
+                f"scene {scene.split}/{scene.name} has the label {high if low >= -1 else low}, but the class file "
+                f"has 0 to {self.classes.num_classes - 1}, and -1 for ignored; prepare it again with the right one"
+            )
+        return int((labels >= 0).sum())
 
     def task(self, feature_dim: int) -> Task:
-        """What the method is told: classes, feature width, labelled points of each class, and the class weights."""
-        sparse, kind = self.sparse_labels(), self.config.loss.class_weights
+        """What the method is told: classes, feature width, labelled points of each class, and the labelled loss."""
+        sparse, loss = self.sparse_labels(), self.config.loss
         counts = sparse.counts if sparse is not None else self._full_counts()
-        weights = None if kind == "none" else torch.from_numpy(class_weights(counts, kind)).float()
-        return Task(self.classes.num_classes, feature_dim, torch.from_numpy(counts), weights)
+        weighted = loss.class_weights != "none"
+        weights = torch.from_numpy(class_weights(counts, loss.class_weights)).float() if weighted else None
+        return Task(
+            self.classes.num_classes,
+            feature_dim,
+            torch.from_numpy(counts),
+            weights,
+            label_smoothing=loss.label_smoothing,
+            lovasz=loss.lovasz,
+        )
 
     def _full_counts(self) -> np.ndarray:
         counts = np.zeros(self.classes.num_classes, np.int64)
@@ -205,14 +243,10 @@ class Run:
             raise InputError(
                 f"run {self.path} has no checkpoint {checkpoint!r}; there are: {', '.join(there) or 'none yet'}"
             )
+        require_undamaged(folder)
         model = self.build_model()
         load_weights(folder / "model.safetensors", model.net)
         return model.to(device).eval()
-
-    def latest_checkpoint(self) -> Path | None:
-        """The newest complete step checkpoint."""
-        complete = step_checkpoints(self.checkpoints)
-        return complete[-1] if complete else None
 
     @property
     def finished(self) -> bool:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pointseg.errors import InputError
 from pointseg.methods import METHODS, Batch, LossTerms, Method
+from pointseg.methods.distributed import all_reduce_sum
+from pointseg.methods.teacher import Teacher
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.config import TrainConfig
 from pointseg.training.run import Run
-from pointseg.training.schedule import build_optimizer, learning_rate
+from pointseg.training.schedule import build_optimizer, set_learning_rate
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.optim.Optimizer]:
@@ -22,40 +27,113 @@ def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.opti
     model = run.build_model().to(device)
     method = METHODS[config.method_name](config.method_config(), run.task(model.feature_dim)).to(device)
     method.prepare(model)
-    return model, method, build_optimizer(_trained(model, method), config.optimizer)
+    if config.compile:
+        # What cannot be translated runs as it is, and torch says so.
+        torch._dynamo.config.suppress_errors = True
+        model.compile(dynamic=True)
+    return model, method, build_optimizer(_trained(model), config.optimizer, _trained(method))
 
 
-def _trained(model: nn.Module, method: Method) -> list[nn.Parameter]:
+def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """The scaler of the loss: fp16 needs one, without it gradients vanish; otherwise it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+
+def build_average(config: TrainConfig, model: nn.Module) -> Teacher | None:
+    """The moving average of the network's weights, if the recipe wants one."""
+    return Teacher(model, config.ema_momentum) if config.ema_momentum else None
+
+
+def _trained(part: nn.Module) -> list[nn.Parameter]:
     """What the optimiser moves: a teacher's weights are not among it."""
-    return [p for p in (*model.parameters(), *method.parameters()) if p.requires_grad]
+    return [p for p in part.parameters() if p.requires_grad]
 
 
 def training_step(
-    model: Segmentor, method: Method, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig
+    model: Segmentor,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    rows: Batch | Sequence[Batch],
+    config: TrainConfig,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    describe: Callable[[int], str] = lambda number: "unnamed samples",
 ) -> LossTerms:
-    """One optimiser step."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(batch.step, config.steps, config.optimizer)
-    with torch.autocast(batch.weak.labels.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        terms = method.loss(model, batch)
-    _require_finite(terms, batch.step)
+    """One optimiser step.
+
+    Args:
+        model, method, optimizer: as ``build`` makes them.
+        rows: one batch, or several of one step, whose gradients are averaged. Their annotated rows count as those of
+            one large batch do: each row alike, whichever batch it is in.
+        config: the recipe.
+        scaler: as ``build_scaler`` makes it; None = none.
+        describe: the samples of the batch of a number, in words, for a complaint.
+
+    Returns:
+        The loss and log, averaged over the batches.
+
+    Raises:
+        InputError: a loss or a gradient is not finite.
+    """
+    batches = [rows] if isinstance(rows, Batch) else rows
+    step = batches[0].step
+    set_learning_rate(optimizer, step, config.steps, config.optimizer)
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
     optimizer.zero_grad(set_to_none=True)
-    terms.total.backward()
+    parts = []
+    for number, (batch, share) in enumerate(zip(batches, _labelled_shares(method, batches), strict=True)):
+        method.labelled_share = share
+        device = batch.weak.labels.device.type
+        with torch.autocast(device, dtype=AUTOCAST.get(config.precision), enabled=config.precision in AUTOCAST):
+            terms = method.loss(model, batch)
+        _require_finite(terms, step, number, describe)
+        scaler.scale(terms.total / len(batches)).backward()
+        parts.append(LossTerms(terms.total.detach(), terms.log))
+    scaler.unscale_(optimizer)
     if config.optimizer.clip_norm:
-        # Apart: large gradients of a method's own layers must not shorten the network's step.
-        for part in (model, method):
-            trained = [p for p in part.parameters() if p.grad is not None]
-            if trained:
-                nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
-    optimizer.step()
+        _clip(model, method, config, lambda: _of_batches(step, range(len(batches)), describe))
+    scaler.step(optimizer)
+    scaler.update()
     method.after_step(model)
-    return terms
+    return _average(parts)
 
 
-def _require_finite(terms: LossTerms, done: int) -> None:
+def _labelled_shares(method: Method, batches: Sequence[Batch]) -> list[Tensor | float]:
+    """Factors of the batches' mean losses of annotated rows that turn the mean of these means into the mean of all."""
+    if len(batches) == 1:
+        return [1.0]
+    weights = torch.stack([all_reduce_sum(method.labelled_weight(batch.weak.labels)) for batch in batches])
+    return list(weights * len(batches) / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
+
+
+def _clip(model: nn.Module, method: Method, config: TrainConfig, where: Callable[[], str]) -> None:
+    # Apart: large gradients of a method's own layers must not shorten the network's step.
+    for part in (model, method):
+        trained = [p for p in part.parameters() if p.grad is not None]
+        if not trained:
+            continue
+        norm = nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
+        # With fp16 the scaler passes over such a step and scales the next ones less.
+        if config.precision != "fp16" and not math.isfinite(float(norm)):
+            raise InputError(f"the gradient of {where()} is not finite; {_ADVICE}")
+
+
+def _average(parts: Sequence[LossTerms]) -> LossTerms:
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part.log)
+    log = {name: torch.stack([p.log[name].float() for p in parts if name in p.log]).mean(0) for name in names}
+    return LossTerms(torch.stack([part.total for part in parts]).mean(), log)
+
+
+_ADVICE = "look at these samples, or start again under another --out with a lower optimizer.lr, or with precision fp32"
+
+
+def _of_batches(step: int, numbers: Sequence[int], describe: Callable[[int], str]) -> str:
+    return f"step {step} on {', '.join(describe(number) for number in numbers)}"
+
+
+def _require_finite(terms: LossTerms, step: int, number: int, describe: Callable[[int], str]) -> None:
     if not math.isfinite(float(terms.total.detach())):
-        parts = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.log.items() if value.dim() == 0)
-        raise InputError(
-            f"the loss of step {done} is not finite ({parts}); start again under another --out with a lower "
-            "optimizer.lr, or with precision fp32"
-        )
+        values = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.log.items() if value.dim() == 0)
+        raise InputError(f"the loss of {_of_batches(step, [number], describe)} is not finite ({values}); {_ADVICE}")

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -50,15 +52,18 @@ class Tracker:
             self.writer.file_writer.add_summary(summary)
 
     def record(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        """Write one line of scalars: ``kind`` is ``train`` or ``eval``, ``step`` the number of steps done."""
+        """Write one line of scalars: ``kind`` is ``train``, ``eval`` or ``time``, ``step`` the number of steps done."""
         self._append({"kind": kind, "step": step, **values})
         for name, value in values.items():
             self.writer.add_scalar(f"{kind}/{name}", value, step)
 
     def recorded(self, kind: str) -> list[dict[str, Any]]:
         """The lines of one kind written so far, those of the run before it was resumed included."""
-        lines = [json.loads(line) for line in self._lines()]
-        return [line for line in lines if line["kind"] == kind]
+        return [line for line in self.lines() if line["kind"] == kind]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines written so far."""
+        return [json.loads(line) for line in self._lines()]
 
     def warn(self, kind: str, step: int, text: str) -> None:
         """Write a warning: one line, and a text of TensorBoard."""
@@ -72,6 +77,12 @@ class Tracker:
             finite = finite[finite.isfinite()]
             if len(finite):
                 self.writer.add_histogram(name, finite, step)
+
+    def pictures(self, step: int, images: Mapping[str, Image.Image]) -> None:
+        """Show pictures of predictions, by the scene's name, half their size."""
+        for name, image in images.items():
+            small = image.convert("RGB").reduce(2)
+            self.writer.add_image(f"prediction/{name}", np.asarray(small), step, dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()

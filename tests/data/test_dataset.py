@@ -215,3 +215,82 @@ def test_a_pair_without_augmentation_or_colour(rooms_root):
     pair = data[0, (0, 0)]
     assert np.array_equal(pair.weak.coord, data.scenes[0].grid(0.1).coord)
     assert pair.strong.features.shape[1] == 2
+
+
+MIXES = [{"mix3d": 1.0}, {"cutmix": 1.0}, {"mix3d": 0.5, "cutmix": 0.5, "point_drop": 0.3, "elastic": ((0.2, 0.4),)}]
+
+
+@pytest.mark.parametrize("labels", ["1pct_seed0", None])
+@pytest.mark.parametrize("settings", MIXES)
+def test_mixed_pairs_correspond_and_depend_on_scene_and_seed_alone(rooms_root, settings, labels):
+    augmentation = AugmentConfig(**settings)
+    data = dataset(rooms_root, labels, augmentation=augmentation, strong=StrongConfig())
+    single = dataset(rooms_root, labels, augmentation=augmentation)
+    for seed in range(4):
+        pair, again, weak = data[1, (5, seed)], data[1, (5, seed)], single[1, (5, seed)]
+        for name in vars(weak):
+            assert torch.equal(getattr(pair.weak, name), getattr(weak, name))
+            assert torch.equal(getattr(pair.strong, name), getattr(again.strong, name))
+        assert np.array_equal(np.floor(weak.position.numpy().astype(np.float64) / 0.1), weak.coord)
+        assert len(torch.unique(weak.coord, dim=0)) == len(weak.coord)
+        assert (weak.labels >= 0).any()
+        assert pair.weak_row.min() >= 0
+        # A strong row's point lies in the voxel of its weak row, so it is of one of the scenes mixed there.
+        same = pair.strong.point == weak.point[pair.weak_row]
+        assert same.float().mean() > 0.2
+
+
+def test_an_overlay_against_a_slow_twin(rooms_root):
+    """Both clouds are drawn again, and voxels are filled with dictionaries; of two scenes the other is the partner."""
+    config = AugmentConfig(mix3d=1.0)
+    data = dataset(rooms_root, "1pct_seed0", augmentation=config)
+    sample = data[0, (8, 1)]
+    rng = np.random.default_rng((8, 1))
+    clouds = [augment(np.asarray(data.scenes[0].coord), data.scenes[0].color, config, rng)[0]]
+    rng.random(), rng.integers(1)
+    clouds.append(augment(np.asarray(data.scenes[1].coord), data.scenes[1].color, config, rng)[0])
+    clouds[1] = clouds[1] + np.array([0, 0, clouds[0][:, 2].min() - clouds[1][:, 2].min()], np.float32)
+    origin = rng.uniform(0, 0.1, 3).astype(np.float32)
+    voxels = {}
+    for owner, coord in enumerate(clouds):
+        given = dict(zip(*(a.tolist() for a in data.annotations[owner]), strict=True))
+        for number, position in enumerate(coord + origin):
+            place = tuple(np.floor(position.astype(np.float64) / 0.1).astype(int).tolist())
+            voxels.setdefault(place, []).append((owner, number, given.get(number, -1)))
+    assert len(sample.coord) == len(voxels)
+    shared = 0
+    for row, place in enumerate(sample.coord.tolist()):
+        held = voxels[tuple(place)]
+        assert sample.point[row] == held[0][1]
+        classes = {label for *_, label in held if label >= 0}
+        assert (int(sample.labels[row]) in classes) if classes else sample.labels[row] == -1
+        shared += len({owner for owner, *_ in held}) == 2
+        truths = np.bincount([data.scenes[owner].segment[number] for owner, number, _ in held])
+        assert sample.truth[row] == truths.argmax()
+    assert shared > 20
+
+
+def test_samples_are_mixed_as_often_as_asked_with_any_other_scene(rooms_root):
+    plain = dataset(rooms_root, augmentation=AugmentConfig())
+    sizes = [len(plain[0, (0, seed)].coord) for seed in range(40)]
+    for settings in ({"mix3d": 0.5}, {"mix3d": 0.5, "cutmix": 1.0}):
+        data = dataset(rooms_root, augmentation=AugmentConfig(**settings))
+        larger = sum(len(data[0, (0, seed)].coord) > max(sizes) for seed in range(60))
+        assert 15 < larger < 45
+    data.scenes *= 3
+    rng = np.random.default_rng(0)
+    assert {data._partner(2, rng) for _ in range(100)} == {0, 1, 3, 4, 5}
+    data.scenes = data.scenes[:1]
+    assert data._partner(0, rng) == 0
+
+
+def test_annotations_survive_dropped_points(rooms_root):
+    data = dataset(rooms_root, augmentation=AugmentConfig(point_drop=0.9))
+    for number in range(2):
+        sample = data[number, (0, 3)]
+        raw = np.asarray(data.scenes[number].segment)
+        assert sorted(sample.labels[sample.labels >= 0].tolist()) == sorted(data.annotations[number][1].tolist())
+        assert len(sample.coord) < 0.5 * len(data.scenes[number].grid(0.1).coord)
+        assert sample.point.max() > 2000
+        own = torch.from_numpy(raw[sample.point.numpy()].astype(np.int64)) == sample.truth
+        assert own.float().mean() > 0.9

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pointseg.data.strong import NOISE_NODES, StrongConfig, elastic_displacement, in_dropped_blocks, strengthen
+from pointseg.data.strong import StrongConfig, in_dropped_blocks, strengthen
 from pointseg.errors import InputError
 
 OFF = {
@@ -80,33 +80,6 @@ def test_a_block_mask_reaches_the_view(cloud):
     kept, coord, _ = run(cloud, block_drop=0.5, block_size=1.5)
     assert 0.3 < len(kept) / 3000 < 0.7
     assert len(kept) == len(coord)
-
-
-def test_elastic_displacement_against_a_slow_twin():
-    rng = np.random.default_rng(1)
-    coord = rng.uniform(-9, 9, size=(40, 3)).astype(np.float32)
-    moved = elastic_displacement(coord, 0.35, 0.8, np.random.default_rng(7))
-    n = NOISE_NODES
-    noise = np.random.default_rng(7).standard_normal((3, n, n, n), dtype=np.float32).astype(np.float64)
-    for _ in range(2):
-        steps = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
-        noise = sum(np.roll(noise, step, axis=(1, 2, 3)) for step in steps) / 27
-    for point, move in zip(coord.astype(np.float64) / np.float32(0.35), moved, strict=True):
-        low = np.floor(point).astype(int)
-        expected = np.zeros(3)
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod(np.where(corner, point - low, 1 - (point - low)))
-            expected += weight * noise[(slice(None), *((low + corner) % n))]
-        np.testing.assert_allclose(move, 0.8 * expected, atol=1e-5)
-
-
-def test_elastic_noise_has_the_stated_size_and_is_smooth():
-    rng = np.random.default_rng(2)
-    nodes = (rng.integers(0, 32, size=(5000, 3)) * 0.2).astype(np.float32)
-    moves = elastic_displacement(nodes, 0.2, 1.0, np.random.default_rng(0))
-    np.testing.assert_allclose(moves.std(0), 0.114, rtol=0.1)
-    near = elastic_displacement(nodes + np.float32(0.01), 0.2, 1.0, np.random.default_rng(0))
-    assert np.abs(near - moves).max() < 0.05
 
 
 def test_each_elastic_pair_adds_its_own_displacement(cloud):

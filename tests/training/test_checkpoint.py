@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -5,7 +6,15 @@ import torch
 from torch import nn
 
 from pointseg.errors import InputError
-from pointseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, step_checkpoints
+from pointseg.training.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    newest_undamaged,
+    require_undamaged,
+    save_checkpoint,
+    save_weights,
+    step_checkpoints,
+)
 
 
 def make(seed=0, kind=torch.optim.AdamW, **settings):
@@ -57,7 +66,7 @@ def test_a_checkpoint_is_safetensors_and_json_only(tmp_path):
     trio = make()
     step(*trio, 0)
     files = sorted(p.name for p in save(tmp_path, trio, 1).iterdir())
-    assert files == ["method.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert files == ["manifest.json", "method.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
 
 
 def test_saving_again_under_the_same_name_replaces(tmp_path):
@@ -82,3 +91,55 @@ def test_damage_and_misfits_are_told(tmp_path):
     (path / "state.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         load_checkpoint(path, model=trio[0], method=trio[1], optimizer=trio[2])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [cut, flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "method.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
+)
+def test_whatever_is_damaged_the_checkpoint_before_is_used(tmp_path, caplog, name, harm):
+    trio = make()
+    step(*trio, 0)
+    older, newer = save(tmp_path, trio, 1), save(tmp_path, trio, 2)
+    assert newest_undamaged(tmp_path) == newer
+    assert not caplog.records
+    harm(newer / name)
+    assert newest_undamaged(tmp_path) == older
+    assert len(caplog.messages) == 1
+    assert "step_000002 is damaged" in caplog.text
+    # Where the manifest itself is wrong, a file that it names may be blamed.
+    assert name in caplog.text or name == "manifest.json"
+    harm(older / name)
+    with pytest.raises(InputError, match=r"all checkpoints .*step_000001, step_000002.*delete them"):
+        newest_undamaged(tmp_path)
+
+
+def test_the_manifest_is_what_other_tools_compute(tmp_path):
+    trio = make()
+    step(*trio, 0)
+    path = save(tmp_path, trio, 1)
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    others = [p for p in path.iterdir() if p.name != "manifest.json"]
+    assert files == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in others}
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path):
+    assert newest_undamaged(tmp_path / "checkpoints") is None
+
+
+def test_damaged_final_weights_are_refused(tmp_path):
+    save_weights(tmp_path / "final", make()[0], {"step": 1})
+    require_undamaged(tmp_path / "final")
+    flip(tmp_path / "final" / "model.safetensors")
+    with pytest.raises(InputError, match=r"final is damaged \(model\.safetensors is not what was written\)"):
+        require_undamaged(tmp_path / "final")

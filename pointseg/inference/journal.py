@@ -1,0 +1,69 @@
+"""Results of voxels on disk, and which of them stand there.
+
+A tile's rows reach the disk before the line that says so: what the journal names is there after any kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.inference.tile_network import RESULT
+from pointseg.inference.tiling import Blocks, Ranges
+
+RESULTS = "results.bin"
+FINISHED = "finished.jsonl"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The results of a grid's V voxels.
+
+    Attributes:
+        folder: holds ``results.bin``, a ``RESULT`` a voxel, and ``finished.jsonl``, the rows of a tile a line.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, voxels: int) -> Journal:
+        """The journal in a folder, a new one if there is none."""
+        size = voxels * RESULT.itemsize
+        results = folder / RESULTS
+        if not results.is_file() or results.stat().st_size != size:
+            (folder / FINISHED).unlink(missing_ok=True)
+            with results.open("wb") as file:
+                file.truncate(size)
+        return cls(folder)
+
+    def keep(self, ranges: Ranges, rows: np.ndarray) -> None:
+        """Take in the results of a tile: its stretches of rows, and what to put there."""
+        done = 0
+        with (self.folder / RESULTS).open("r+b") as file:
+            for start, stop in ranges:
+                file.seek(start * RESULT.itemsize)
+                file.write(np.ascontiguousarray(rows[done : done + stop - start]).data)
+                done += stop - start
+            file.flush()
+            os.fsync(file.fileno())
+        with (self.folder / FINISHED).open("a") as file:
+            # A line that a kill cut short is no JSON, and a new one begins after it.
+            file.write("\n" + json.dumps(ranges) + "\n")
+
+    def finished(self, blocks: Blocks) -> np.ndarray:
+        """(B,) which blocks stand in the results."""
+        finished = np.zeros(len(blocks.cell), bool)
+        path = self.folder / FINISHED
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                ranges = json.loads(line)
+            except ValueError:
+                continue
+            for start, stop in ranges:
+                first, last = np.searchsorted(blocks.start, (start, stop))
+                finished[first:last] = True
+        return finished
