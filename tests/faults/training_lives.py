@@ -91,7 +91,7 @@ PLACES = {
     "loss": before(step, "_require_finite"),
     "optimizer": before(torch.optim.AdamW, "step"),
     "average": before(loop.Teacher, "update"),
-    "evaluation": before(predict, "collate"),
+    "evaluation": before(predict, "voxel_probabilities"),
     "checkpoint": half_a_file,
     "rename": before(os, "replace"),
     "old checkpoints": before(checkpoint.shutil, "rmtree"),
