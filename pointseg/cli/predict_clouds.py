@@ -13,13 +13,13 @@ from rich.progress import Progress
 
 from data_prep import _runner
 from data_prep._streaming import parse_memory
-from pointseg.data.formats import SUFFIXES
+from pointseg.data.formats import SUFFIXES, check_target
 from pointseg.device import pick_device
 from pointseg.errors import InputError
 from pointseg.inference.finished_files import FinishedFiles
 from pointseg.inference.memory import DEFAULT_MEMORY, Estimate
 from pointseg.inference.model_folder import ModelSpec, is_model_folder
-from pointseg.inference.predict_file import Watch, check_target, predict_file
+from pointseg.inference.predict_file import Watch, predict_file
 from pointseg.inference.predictor import Predictor
 from pointseg.progress import progress_bar
 from pointseg.training import Run

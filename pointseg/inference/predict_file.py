@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import remove_unfinished, replacing_file
-from pointseg.data.formats import inspect_cloud, write_predictions
+from pointseg.data.formats import check_target, inspect_cloud, write_predictions
 from pointseg.data.scene import hash_file
 from pointseg.data.voxel_files import ArrayWriter
 from pointseg.errors import InputError
@@ -115,18 +115,6 @@ def predict_file(
             watch.progress("writing", grid.points, grid.points)
         shutil.rmtree(work)
     return stopwatch.seconds
-
-
-def check_target(source: Path, target: Path) -> None:
-    """Refuse to write a cloud over itself, or in another format."""
-    endings = {source.suffix.lower(), target.suffix.lower()}
-    if len(endings) > 1 and endings != {".las", ".laz"}:
-        raise InputError(
-            f"{target} does not end in {source.suffix} as {source} does; predictions are written in the format of the "
-            "cloud"
-        )
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target} is the cloud itself; give another file to write to")
 
 
 def _predict(

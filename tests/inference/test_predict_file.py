@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(make_predictor, laz, tmp_p
         make_predictor()(read_cloud(tmp_path / "a.xyz"))
     with pytest.raises(InputError, match=r"does not end in \.laz"):
         predict_file(make_predictor(), laz, tmp_path / "out.ply")
-    with pytest.raises(InputError, match="is the cloud itself"):
+    with pytest.raises(InputError, match="is the source itself"):
         predict_file(make_predictor(), laz, laz)
     with pytest.raises(InputError, match=r"the memory bound is 0\.10 GB, but the program"):
         predict_file(make_predictor(), laz, tmp_path / "out.laz", memory=10**8)

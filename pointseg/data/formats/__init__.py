@@ -7,10 +7,20 @@ from pointseg.data.formats.cloud import (
     SUFFIXES,
     CloudInfo,
     RawCloud,
+    check_target,
     inspect_cloud,
     iter_cloud,
     read_cloud,
     write_predictions,
 )
 
-__all__ = ["SUFFIXES", "CloudInfo", "RawCloud", "inspect_cloud", "iter_cloud", "read_cloud", "write_predictions"]
+__all__ = [
+    "SUFFIXES",
+    "CloudInfo",
+    "RawCloud",
+    "check_target",
+    "inspect_cloud",
+    "iter_cloud",
+    "read_cloud",
+    "write_predictions",
+]

@@ -146,6 +146,18 @@ def read_cloud(path: str | Path, *, label_field: str | None = None) -> RawCloud:
     return RawCloud(coord=np.concatenate([chunk.coord for chunk in chunks]), notes=dict(notes), **parts)
 
 
+def check_target(source: Path, target: Path) -> None:
+    """Refuse to write a cloud over itself, or in another format."""
+    endings = {source.suffix.lower(), target.suffix.lower()}
+    if len(endings) > 1 and endings != {".las", ".laz"}:
+        raise InputError(
+            f"{target} does not end in {source.suffix} as {source} does; predictions are written in the format of the "
+            "cloud"
+        )
+    if target.exists() and target.samefile(source):
+        raise InputError(f"{target} is the source itself; give another file to write to")
+
+
 def write_predictions(
     source: str | Path,
     target: str | Path,
@@ -177,14 +189,7 @@ def write_predictions(
     """
     source, target = Path(source), Path(target)
     known, header, _ = _open(source, None)
-    endings = {source.suffix.lower(), target.suffix.lower()}
-    if len(endings) > 1 and endings != {".las", ".laz"}:
-        raise InputError(
-            f"{target} does not end in {source.suffix} as {source} does; predictions are written in the format of the "
-            "cloud"
-        )
-    if target.exists() and target.samefile(source):
-        raise InputError(f"{target} is the source itself; give another file to write to")
+    check_target(source, target)
     added = _added(pred, confidence, entropy)
     if VALID not in header.columns and len(added["pred"]) != header.num_points:
         raise InputError(f"{len(added['pred']):,} predictions for the {header.num_points:,} points of {source}")
