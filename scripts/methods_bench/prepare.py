@@ -66,8 +66,7 @@ def _make_labels(data: Path, cell: Cell, real: Path | None) -> None:
         lists = Path(str(real)) / "scannet" / "meta" / "limited_annotation" / cell.rule
         pointseg("label", "--data", data, "--from-list", lists, "--splits", "train")
         return
-    splits = cell.setting("data.train_splits").strip("[]").split(", ")
-    draw(data, cell.rule, seed=cell.seed, voxel_size=LABEL_GRID, splits=splits)
+    draw(data, cell.rule, seed=cell.seed, voxel_size=LABEL_GRID, splits=cell.training_splits)
 
 
 def pointseg(*arguments: object) -> None:

@@ -16,6 +16,9 @@ from methods_bench.prepare import labels_name
 
 CONFIDENCE = 0.95
 
+COLUMNS = {"final mIoU": "final", "best mIoU": "best", "final accuracy": "accuracy", "own rooms mIoU": "own"}
+"""Columns of the tables, each followed by its paired difference to supervised-only."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -45,11 +48,11 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> Difference:
 
 
 def collect(out: Path, suite: Suite, rule: str, seeds: int, which: str = "final") -> dict[str, dict[int, float]]:
-    """mIoU in per cent by variant and seed, of the finished cells."""
+    """One of ``Cell.scores`` by variant and seed, of the finished cells that have it."""
     found: dict[str, dict[int, float]] = {}
     for variant in suite.variants:
         scores = {seed: Cell(suite, rule, variant, seed).scores(out) for seed in range(seeds)}
-        found[variant.name] = {seed: score[which] for seed, score in scores.items() if score is not None}
+        found[variant.name] = {seed: score[which] for seed, score in scores.items() if score and which in score}
     return {name: by_seed for name, by_seed in found.items() if by_seed}
 
 
@@ -63,19 +66,22 @@ def difference(found: dict[str, dict[int, float]], name: str, other: str) -> Dif
 
 def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     """The Markdown table of a suite and a rule; cells not trained yet are missing from it."""
-    final, best = collect(out, suite, rule, seeds), collect(out, suite, rule, seeds, "best")
+    found = {title: collect(out, suite, rule, seeds, which) for title, which in COLUMNS.items()}
+    found = {title: values for title, values in found.items() if values}
+    final = found.get("final mIoU", {})
     lines = [
-        "| method | final mIoU | against supervised-only, paired | best mIoU | seeds |",
-        "|---|---|---|---|---|",
+        f"| method | {' | '.join(f'{title} | +-' for title in found)} | seeds |",
+        "|---" * (2 * len(found) + 2) + "|",
     ]
-    for name, values in final.items():
-        gain = None if name == BASELINE else difference(final, name, BASELINE)
-        shown = "" if gain is None else f"**{gain}**" if gain.separated else str(gain)
-        lines.append(
-            f"| {name} | {spread(list(values.values()))} | {shown} | {spread(list(best[name].values()))} "
-            f"| {len(values)} |"
-        )
+    for name in final:
+        cells = [f"{spread(list(values[name].values()))} | {_gain(values, name)}" for values in found.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} | {len(final[name])} |")
     return "\n".join(lines)
+
+
+def _gain(found: dict[str, dict[int, float]], name: str) -> str:
+    gain = None if name == BASELINE else difference(found, name, BASELINE)
+    return "" if gain is None else f"**{gain}**" if gain.separated else str(gain)
 
 
 def label_amount(out: Path, cell: Cell) -> str:

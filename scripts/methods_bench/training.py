@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import BinaryIO
 
 from methods_bench.cells import Cell
 from methods_bench.prepare import labels_name
@@ -53,11 +54,19 @@ class Trainer:
     def _train(self, cell: Cell) -> bool:
         run = cell.run(self.out)
         run.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pointseg.cli.main", "train", f"synthetic_{cell.variant.recipe}"]
-        command += ["--data", str(self.out / cell.suite.data), "--labels", labels_name(cell), "--out", str(run)]
-        command += ["--seed", str(cell.seed), "--workers", "0", "--device", self.device, "--resume"]
-        command += ["--set", *cell.suite.settings, *cell.variant.settings]
-        with run.with_suffix(".log").open("wb") as log, self._lock:
+        train = ["train", f"synthetic_{cell.variant.recipe}", "--data", str(self.out / cell.suite.data)]
+        train += ["--labels", labels_name(cell), "--out", str(run), "--seed", str(cell.seed), "--workers", "0"]
+        train += ["--device", self.device, "--resume", "--set", *cell.suite.settings, *cell.variant.settings]
+        score = ["evaluate", str(run), "--device", self.device, "--splits", *cell.training_splits]
+        with run.with_suffix(".log").open("wb") as log:
+            done = self._run(train, log) and (not cell.scores_own or self._run(score, log))
+        for checkpoint in (run / "checkpoints").glob("step_*") if done else ():
+            shutil.rmtree(checkpoint)
+        return done
+
+    def _run(self, arguments: Sequence[str], log: BinaryIO) -> bool:
+        command = [sys.executable, "-m", "pointseg.cli.main", *arguments]
+        with self._lock:
             if self._stopped:
                 return False
             process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
@@ -65,8 +74,6 @@ class Trainer:
         code = process.wait()
         with self._lock:
             self._running.discard(process)
-        for checkpoint in (run / "checkpoints").glob("step_*") if code == 0 else ():
-            shutil.rmtree(checkpoint)
         return code == 0
 
     def _environment(self) -> dict[str, str]:

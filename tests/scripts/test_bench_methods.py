@@ -13,14 +13,17 @@ from scipy import stats
 
 from pointseg.training import load_recipe
 
-SUITE = Suite("claims", "rooms", "claims", ("1pt", "0.1%"), (), CLAIMS)
+SPLITS = ("data.train_splits=[Area_1, Area_2]", "data.eval_splits=[Area_5]")
+SUITE = Suite("claims", "rooms", "claims", ("1pt", "0.1%"), SPLITS, CLAIMS)
 
 
 def finish(out, cell, miou, best=None):
-    for name, value in (("final", miou), ("best", miou if best is None else best)):
-        folder = cell.run(out) / "checkpoints" / name
-        folder.mkdir(parents=True)
-        (folder / "state.json").write_text(json.dumps({"miou": value / 100}))
+    files = {"checkpoints/final/state.json": miou, "checkpoints/best/state.json": miou if best is None else best}
+    files["evaluation/final_Area_1-Area_2.json"] = miou + 7
+    for name, value in files.items():
+        file = cell.run(out) / name
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"miou": value / 100, "oacc": (value + 20) / 100}))
 
 
 def test_a_run_folder_belongs_to_one_training_and_every_seed_to_its_own_draw():
@@ -55,17 +58,21 @@ def test_paired_difference_is_the_paired_t_interval():
 
 
 def test_table_pairs_by_seed_and_shows_final_and_best(tmp_path):
-    suite = Suite("toy", "rooms", "toy", ("1pt",), (), (Variant("supervised", "supervised"), Variant("erda", "erda")))
+    variants = (Variant("supervised", "supervised"), Variant("erda", "erda"))
+    suite = Suite("toy", "rooms", "toy", ("1pt",), SPLITS, variants)
     for seed, (supervised, erda) in enumerate([(40.0, 42.0), (30.0, 33.0), (35.0, 36.0)]):
         finish(tmp_path, Cell(suite, "1pt", suite.variants[0], seed), supervised, best=supervised + 1)
         if seed != 1:
             finish(tmp_path, Cell(suite, "1pt", suite.variants[1], seed), erda)
     rows = [line.split(" | ") for line in tables.table(tmp_path, suite, "1pt", seeds=3).splitlines()[2:]]
     assert rows[0][:2] == ["| supervised", f"35.0 +- {np.std([40, 30, 35], ddof=1):.1f}"]
-    assert rows[0][3] == "36.0 +- 5.0"
+    assert rows[0][3:-1:2] == ["36.0 +- 5.0", "55.0 +- 5.0", "42.0 +- 5.0"]
     assert rows[1][1] == f"39.0 +- {np.std([42, 36], ddof=1):.1f}"
     assert rows[1][2].startswith("+1.5 +- 6.4")
+    assert rows[1][2:-1:2] == [rows[1][2], "+0.5 +- 6.4", rows[1][2], rows[1][2]]
     assert [row[-1] for row in rows] == ["3 |", "2 |"]
+    same = Suite("toy", "rooms", "toy", ("1pt",), (SPLITS[0], SPLITS[0].replace("train", "eval")), variants)
+    assert "own rooms" not in tables.table(tmp_path, same, "1pt", seeds=3)
 
 
 def everything(tmp_path, means):
@@ -101,7 +108,7 @@ def test_claims_not_trained_yet_say_so(tmp_path):
 def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_path):
     (tmp_path / "rooms").symlink_to(rooms_root)
     settings = ("data.voxel_size=0.1", "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]", "model.init_dim=8", "steps=2",
-                "optimizer.warmup_steps=1")  # fmt: skip
+                "optimizer.warmup_steps=1", "data.train_splits=[Area_1]", "data.eval_splits=[Area_5]")  # fmt: skip
     variants = (Variant("supervised", "supervised"), Variant("wrong", "erda", ("method.weight=-1",)))
     suite = Suite("toy", "rooms", "toy", ("1pt",), settings, variants)
     planned = cells([suite], seeds=1)
@@ -109,7 +116,7 @@ def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_pa
     assert [cell.variant.name for cell in failed] == ["wrong"]
     assert "ERDA's weight is -1" in planned[1].run(tmp_path).with_suffix(".log").read_text()
     scores = planned[0].scores(tmp_path)
-    assert set(scores) == {"final", "best"}
+    assert set(scores) == {"final", "best", "accuracy", "own"}
     assert not list((planned[0].run(tmp_path) / "checkpoints").glob("step_*"))
     before = planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns
     assert Trainer(tmp_path, jobs=1, device="cpu").train(planned[:1]) == []
