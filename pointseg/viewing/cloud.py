@@ -10,6 +10,8 @@ from pointseg.errors import InputError
 
 IGNORED = -1
 _MAX_ID = np.iinfo(np.int16).max
+_IDS = ("gt", "pred", "pseudo", "annotated")
+_LONGEST = 1.001  # a component of a normal; files round
 _LOST_PRECISION = 1e-3  # metres a float32 may be off before a picture or a measurement shows it
 
 
@@ -23,7 +25,10 @@ class Cloud:
         gt: (N,) int16 true class, -1 where the point is ignored.
         pred: (N,) int16 predicted class, -1 where nothing was predicted.
         confidence: (N,) float32 in [0, 1], the probability of the predicted class.
+        entropy: (N,) float32 nats, of the predicted distribution.
+        pseudo: (N,) int16 pseudo-label that a method gives the point, -1 where it gives none.
         annotated: (N,) int16 class the point was annotated with for training, -1 where it was not.
+        normal: (N, 3) float32 surface normals, of length 1 or 0.
         name: the scene's name as shown to people.
         offset: metres (x, y, z) to add to ``coord`` to come back to the scan's own coordinates.
 
@@ -36,7 +41,10 @@ class Cloud:
     gt: np.ndarray | None = None
     pred: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    pseudo: np.ndarray | None = None
     annotated: np.ndarray | None = None
+    normal: np.ndarray | None = None
     name: str = ""
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -46,12 +54,16 @@ class Cloud:
         n = len(coord)
         if self.color is not None:
             object.__setattr__(self, "color", _colors(self.color, n))
-        for part in ("gt", "pred", "annotated"):
+        for part in _IDS:
             ids = getattr(self, part)
             if ids is not None:
                 object.__setattr__(self, part, _class_ids(ids, n, part))
         if self.confidence is not None:
-            object.__setattr__(self, "confidence", _confidences(self.confidence, n))
+            object.__setattr__(self, "confidence", _floats(self.confidence, (n,), "confidence", 0, 1))
+        if self.entropy is not None:
+            object.__setattr__(self, "entropy", _floats(self.entropy, (n,), "entropy", 0, np.inf))
+        if self.normal is not None:
+            object.__setattr__(self, "normal", _floats(self.normal, (n, 3), "normal", -_LONGEST, _LONGEST))
         offset = np.asarray(self.offset, dtype=np.float64)
         if offset.shape != (3,) or not np.isfinite(offset).all():
             raise InputError(f"offset must be three finite numbers (metres), got {self.offset!r}.")
@@ -77,7 +89,7 @@ class Cloud:
     @property
     def num_classes(self) -> int:
         """The smallest number of classes that covers every id in the cloud; 0 without any."""
-        parts = [ids for ids in (self.gt, self.pred, self.annotated) if ids is not None and len(ids)]
+        parts = [ids for ids in (getattr(self, part) for part in _IDS) if ids is not None and len(ids)]
         return max((int(ids.max()) + 1 for ids in parts), default=0)
 
     def take(self, index: np.ndarray) -> Cloud:
@@ -92,7 +104,10 @@ class Cloud:
             gt=pick(self.gt),
             pred=pick(self.pred),
             confidence=pick(self.confidence),
+            entropy=pick(self.entropy),
+            pseudo=pick(self.pseudo),
             annotated=pick(self.annotated),
+            normal=pick(self.normal),
             name=self.name,
             offset=self.offset,
         )
@@ -134,14 +149,12 @@ def _class_ids(ids: np.ndarray, n: int, part: str) -> np.ndarray:
     return np.ascontiguousarray(ids, dtype=np.int16)
 
 
-def _confidences(confidence: np.ndarray, n: int) -> np.ndarray:
-    confidence = np.asarray(confidence)
-    if confidence.shape != (n,) or confidence.dtype.kind != "f":
-        raise InputError(
-            f"confidence must be floats of shape ({n},), got {confidence.dtype} of shape {confidence.shape}."
-        )
-    if n and not (confidence.min() >= 0 and confidence.max() <= 1):
-        raise InputError(
-            f"confidence goes from {confidence.min():g} to {confidence.max():g}; it must be a probability in [0, 1]."
-        )
-    return np.ascontiguousarray(confidence, dtype=np.float32)
+def _floats(values: np.ndarray, shape: tuple[int, ...], part: str, low: float, high: float) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != shape or values.dtype.kind != "f":
+        raise InputError(f"{part} must be floats of shape {shape}, got {values.dtype} of shape {values.shape}.")
+    # Written so that NaN is refused too.
+    if values.size and not (values.min() >= low and values.max() <= high and np.isfinite(values.max())):
+        limits = f"in [{low:g}, {high:g}]" if np.isfinite(high) else f"finite and at least {low:g}"
+        raise InputError(f"{part} goes from {values.min():g} to {values.max():g}; it must be {limits}.")
+    return np.ascontiguousarray(values, dtype=np.float32)

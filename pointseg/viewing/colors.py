@@ -35,7 +35,7 @@ def colorize(cloud: Cloud, mode: str, classes: Classes) -> np.ndarray:
 
     Args:
         cloud: N points.
-        mode: rgb, gt, pred, error, confidence, annotated or height.
+        mode: a name in ``MODES``.
         classes: names and colours of the class ids.
 
     Returns:
@@ -117,6 +117,25 @@ def _confidence(cloud: Cloud, classes: Classes) -> np.ndarray:
     return ramp(cloud.confidence, CONFIDENCE_RAMP)
 
 
+def _entropy(cloud: Cloud, classes: Classes) -> np.ndarray:
+    """Sure is light, as in confidence; the darkest colour is the entropy of even chances for all classes."""
+    assert cloud.entropy is not None
+    most = float(np.log(max(classes.num_classes, 2)))
+    return ramp(1 - np.minimum(cloud.entropy / most, 1), CONFIDENCE_RAMP)
+
+
+def _pseudo(cloud: Cloud, classes: Classes) -> np.ndarray:
+    assert cloud.pseudo is not None
+    check_classes(cloud, classes)
+    return class_colors(cloud.pseudo, classes)
+
+
+def _normal(cloud: Cloud, classes: Classes) -> np.ndarray:
+    """x, y and z of the normal as red, green and blue, -1 to 1 as 0 to 255."""
+    assert cloud.normal is not None
+    return np.rint((np.clip(cloud.normal, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
 def _annotated(cloud: Cloud, classes: Classes) -> np.ndarray:
     """Annotated points in their class's colour on a pale grey copy of the scene."""
     assert cloud.annotated is not None
@@ -145,6 +164,9 @@ MODES: dict[str, Mode] = {
     "pred": Mode("prediction", ("pred",), _pred),
     "error": Mode("error", ("gt", "pred"), _error),
     "confidence": Mode("confidence", ("confidence",), _confidence),
+    "entropy": Mode("entropy", ("entropy",), _entropy),
+    "pseudo": Mode("pseudo-label", ("pseudo",), _pseudo),
     "annotated": Mode("annotated points", ("annotated",), _annotated),
     "height": Mode("height", (), _height),
+    "normal": Mode("normal", ("normal",), _normal),
 }

@@ -31,7 +31,10 @@ def toy_cloud() -> Cloud:
         gt=np.array([0, 1, -1, 1]),
         pred=np.array([0, 0, 1, -1]),
         confidence=np.array([0.0, 0.35, 0.7, 1.0]),
+        entropy=np.log(2) * np.array([1.0, 0.65, 0.3, 0.0]),
+        pseudo=np.array([1, -1, 0, 0]),
         annotated=np.array([-1, 1, -1, 0]),
+        normal=np.array([[0, 0, 1], [-1, 0, 0], [0, 0.28, -0.96], [0, 0, 0]]),
         name="toy",
     )
 
@@ -56,6 +59,10 @@ def test_types_are_those_of_the_interface():
         ("pred", [[10, 20, 30], [10, 20, 30], [200, 100, 0], IGNORED_COLOR]),
         ("error", [RIGHT_COLOR, WRONG_COLOR, IGNORED_COLOR, WRONG_COLOR]),
         ("confidence", [color for _, color in CONFIDENCE_RAMP]),
+        # two classes, so even chances have log 2: there as dark as a confidence of 0
+        ("entropy", [color for _, color in CONFIDENCE_RAMP]),
+        ("pseudo", [[200, 100, 0], IGNORED_COLOR, [10, 20, 30], [10, 20, 30]]),
+        ("normal", [[128, 128, 255], [0, 128, 128], [128, 163, 5], [128, 128, 128]]),
         # luminance: 0.299 r + 0.587 g + 0.114 b = 1.815 and 7.815; pale = 150 + 0.35 luminance
         ("annotated", [[150] * 3, [200, 100, 0], [152] * 3, [10, 20, 30]]),
         # heights 0, 1, 2, 4 of 4; a quarter lies at 0.25/0.3 of the first stretch, a half at 0.2/0.3 of the second
@@ -96,8 +103,13 @@ def test_ids_beyond_the_classes_are_refused():
         ({"pred": np.zeros(4)}, "pred must be integers"),
         ({"pred": np.full(4, 40_000)}, "40000"),
         ({"annotated": np.full(4, -2)}, "annotated holds class ids from -2"),
-        ({"confidence": np.full(4, 1.5)}, "probability"),
-        ({"confidence": np.full(4, np.nan)}, "probability"),
+        ({"confidence": np.full(4, 1.5)}, r"confidence goes from 1.5 to 1.5; it must be in \[0, 1\]"),
+        ({"confidence": np.full(4, np.nan)}, "confidence goes from nan"),
+        ({"entropy": np.full(4, -0.1)}, "entropy goes from -0.1"),
+        ({"entropy": np.full(4, np.inf)}, "entropy goes from inf to inf; it must be finite"),
+        ({"pseudo": np.full(4, -2)}, "pseudo holds class ids from -2"),
+        ({"normal": np.zeros((4, 2))}, r"normal must be floats of shape \(4, 3\)"),
+        ({"normal": np.full((4, 3), 2.0)}, "normal goes from 2 to 2"),
         ({"offset": (1.0, 2.0)}, "three finite numbers"),
     ],
 )
