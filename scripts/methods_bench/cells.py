@@ -164,7 +164,7 @@ LARGE = (
 )
 """The same rooms at the size of published trainings, for a GPU."""
 
-REAL = (*WHOLE_SCENES, "batch_size=1", "steps=300", "eval_every=100")
+REAL = (*WHOLE_SCENES, "batch_size=1", "steps=200", "eval_every=100")
 """One scene, trained on its annotated points and scored on all the others."""
 
 
