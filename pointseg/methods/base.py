@@ -153,6 +153,33 @@ class Method(nn.Module):
         """The network whose predictions are scored: the student, unless a method says otherwise."""
         return model
 
+    @torch.no_grad()
+    def pseudo_labels(self, model: nn.Module, view: View) -> Tensor | None:
+        """The method's p on the rows of a view, to look at outside of training; no state of anything changes.
+
+        Every process may call this for itself.
+
+        Args:
+            model: the student.
+            view: unchanged by augmentation; its labels are those the method knows.
+
+        Returns:
+            (M, K) fp32 probabilities; None if the method makes no pseudo-labels.
+        """
+        modes = [(module, module.training) for part in (model, self) for module in part.modules()]
+        model.eval()
+        self.eval()
+        try:
+            logits = self.pseudo_logits(model, view)
+        finally:
+            for module, training in modes:
+                module.training = training
+        return None if logits is None else logits.float().softmax(1)
+
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor | None:
+        """What ``pseudo_labels`` takes the softmax of: (M, K); called in evaluation mode without gradients."""
+        return None
+
     def histograms(self) -> dict[str, Tensor]:
         """Tensors whose distribution is worth watching (similarities of prototypes, say), by name."""
         return {}

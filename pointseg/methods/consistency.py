@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from pointseg.errors import InputError
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View
 from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 
@@ -63,3 +65,8 @@ class Consistency(Method):
             log |= paired_statistics(weak_logits, strong, weak_row, logits, label_counts=self.label_counts)
         weight = self.config.weight * ramp_up(batch.progress, self.config.ramp_up)
         return LossTerms(cross_entropy + weight * consistency, log)
+
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        """The weak view's prediction, which the strong view's is drawn to."""
+        _, logits = model(view.inputs)
+        return logits

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointseg.errors import InputError
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, full_precision
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.divergence import DIVERGENCES, erda_loss
 from pointseg.methods.monitor import pseudo_label_statistics
@@ -226,6 +226,10 @@ class Erda(Method):
             log |= pseudo_label_statistics(pseudo, view, used=used, logits=logits, label_counts=self.label_counts)
             log |= self.watch.look(self.erda.prototypes.value, self.erda.prototypes.seen)
         return LossTerms(cross_entropy + self.config.weight * loss_p, log)
+
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        features, _ = model(view.inputs)
+        return self.erda.pseudo_logits(features, view.labels)
 
     def histograms(self) -> dict[str, Tensor]:
         """Cosines of the pairs of prototypes, and their norms."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from pointseg.errors import InputError
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
@@ -82,6 +82,10 @@ class MeanTeacher(Method):
 
     def after_step(self, model: nn.Module) -> None:
         self.teacher.update(model)
+
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        _, logits = self.teacher.model(view.inputs)
+        return logits
 
     def evaluated(self, model: nn.Module) -> nn.Module:
         return self.teacher.model if self.config.evaluate == "teacher" else model

@@ -196,6 +196,10 @@ class Mllc(Method):
             self.teacher.update(model)
             self.correction_teacher.update(self.correction)
 
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        features, logits = model(view.inputs)
+        return self._pseudo_logits(view, self._nodes(view, features, draw=0), features, logits)[1]
+
     def histograms(self) -> dict[str, Tensor]:
         return {"class_threshold": self.thresholds()}
 

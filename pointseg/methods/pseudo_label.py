@@ -116,6 +116,11 @@ class PseudoLabel(Method):
         if self.config.teacher == "ema":
             self.teacher.update(model)
 
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        labelling = model if self.config.teacher == "shared" else self.teacher.model
+        _, logits = labelling(view.inputs)
+        return logits
+
     def _pseudo_label_loss(self, target: Tensor, logits: Tensor, view: View, found: Tensor) -> tuple[Tensor, Tensor]:
         """The term and the rows it uses (M,), from pseudo-logits and logits (M, K) on the rows of a view."""
         with torch.autocast(logits.device.type, enabled=False):

@@ -145,6 +145,12 @@ class QueryErda(Method):
         if self.teacher is not None:
             self.teacher.update(model)
 
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        looked_at = model if self.teacher is None else self.teacher.model
+        features, _ = looked_at(view.inputs)
+        pseudo, _ = self.generator(features, view.batch_index, view.labels)
+        return pseudo
+
     def histograms(self) -> dict[str, Tensor]:
         queries = self.generator.queries.detach()
         cosine = pairwise_cosine(queries, torch.ones_like(self.generator.placed))

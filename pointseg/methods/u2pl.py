@@ -150,6 +150,10 @@ class U2pl(Method):
     def evaluated(self, model: nn.Module) -> nn.Module:
         return cast(Represented, self.teacher.model).model
 
+    def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
+        embedding, logits = self.teacher.model(view.inputs)
+        return self._denoised(embedding, full_precision(logits).log_softmax(1))
+
     def histograms(self) -> dict[str, Tensor]:
         cosine = pairwise_cosine(self.prototypes.value, self.prototypes.seen)
         return {"prototype_cosine": cosine, "bank_fill": self.bank.filled()}
@@ -157,21 +161,24 @@ class U2pl(Method):
     @torch.no_grad()
     def _teach(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Teaching:
         log_p = full_precision(logits).log_softmax(1)
-        pseudo_logits = log_p
-        if self.config.denoise:
-            pseudo_logits = log_p + (self.prototypes.similarity(embedding) / self.config.temperature).log_softmax(1)
         unannotated, uncertainty = labels < 0, entropy(logits)
         low, high = tail_thresholds(uncertainty[unannotated], self.config.unreliable_share * (1 - progress))
         return Teaching(
             embedding=embedding,
             probability=log_p.exp(),
-            pseudo_logits=pseudo_logits,
+            pseudo_logits=self._denoised(embedding, log_p),
             reliable=unannotated & (uncertainty < high),
             surest=unannotated & (uncertainty <= low),
             unreliable=unannotated & (uncertainty >= high),
             low=low,
             high=high,
         )
+
+    def _denoised(self, embedding: Tensor, log_p: Tensor) -> Tensor:
+        """(M, K) pseudo-logits: the teacher's log p, with ``denoise`` times the nearness to the prototypes."""
+        if not self.config.denoise:
+            return log_p
+        return log_p + (self.prototypes.similarity(embedding) / self.config.temperature).log_softmax(1)
 
     def _unsupervised_loss(
         self, logits: Tensor, strong: View, weak_row: Tensor, weak: View, teaching: Teaching
