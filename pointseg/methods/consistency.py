@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
 
@@ -34,14 +34,10 @@ class ConsistencyConfig:
     ramp_up: float = 0.03
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"consistency's weight is {self.weight}; it must be 0 or more")
-        if self.divergence not in DISTANCES:
-            raise InputError(
-                f"consistency's divergence is {self.divergence!r}; it must be one of {', '.join(DISTANCES)}"
-            )
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"consistency's ramp_up is {self.ramp_up}; it must be a share of the training, 0 to 1")
+        check = SettingChecks("consistency", self)
+        check.at_least(0, "weight")
+        check.one_of(DISTANCES, "divergence")
+        check.shares("ramp_up")
 
 
 class Consistency(Method):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.monitor import prediction_statistics
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.two_views import ramp_up
 
 
@@ -34,12 +34,9 @@ class EntropyMinimizationConfig:
     ramp_up: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"entropy minimisation's weight is {self.weight}; it must be 0 or more")
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(
-                f"entropy minimisation's ramp_up is {self.ramp_up}; it must be a share of the training, 0 to 1"
-            )
+        check = SettingChecks("entropy minimisation", self)
+        check.at_least(0, "weight")
+        check.shares("ramp_up")
 
 
 class EntropyMinimization(Method):

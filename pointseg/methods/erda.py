@@ -11,13 +11,13 @@ its own, for ablations: see ``ErdaConfig``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.divergence import DIVERGENCES, erda_loss
@@ -25,6 +25,7 @@ from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes, SubPrototypes
 from pointseg.methods.selection import most_confident
+from pointseg.methods.setting_checks import SettingChecks
 
 UNSEEN = ("mask", "zero")
 INITIAL = ("zeros", "random")
@@ -76,45 +77,24 @@ class ErdaConfig:
     all_points: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.weight >= 0, f"ERDA's weight is {self.weight}; it must be 0 or more")
-        _require(0 <= self.momentum < 1, f"ERDA's momentum is {self.momentum}; it must be at least 0 and below 1")
-        _require(self.temperature > 0, f"ERDA's temperature is {self.temperature}; it must be above 0")
-        _require(
-            0 <= self.confidence_threshold < 1,
-            f"ERDA's confidence_threshold is {self.confidence_threshold}; it must be at least 0 (off) and below 1",
-        )
-        _require(self.top_n >= 0, f"ERDA's top_n is {self.top_n}; it must be 0 (all rows) or more")
-        _require(
-            self.prototypes_per_class >= 1,
-            f"ERDA's prototypes_per_class is {self.prototypes_per_class}; it must be 1 or more",
-        )
-        for name, allowed in (("form", tuple(DIVERGENCES)), ("unseen", UNSEEN), ("initial", INITIAL)):
-            value = getattr(self, name)
-            _require(value in allowed, f"ERDA's {name} is {value!r}; allowed are {', '.join(allowed)}")
-        _require(
-            not self.hard or self.form == "kl",
-            f"ERDA's hard is true with form {self.form!r}; one-hot pseudo-labels need form kl",
-        )
-        _require(
-            not (self.constant_p and (self.detach_q or self.form == "none")),
-            "ERDA's settings leave nothing that L_p could train: with detach_p or hard, detach_q must be false and "
-            "form must not be none",
-        )
-        _require(
-            self.prototypes_per_class == 1 or self.initial == "zeros",
-            f"ERDA's initial is {self.initial!r} with {self.prototypes_per_class} prototypes per class, which start "
-            "from annotated rows; use zeros",
-        )
+        check = SettingChecks("ERDA", self)
+        check.at_least(0, "weight", "top_n")
+        check.that("entropy_weight", math.isfinite(self.entropy_weight), "finite")
+        check.at_least(1, "prototypes_per_class")
+        check.above_zero("temperature")
+        check.below_one("momentum", "confidence_threshold")
+        for name, allowed in (("form", DIVERGENCES), ("unseen", UNSEEN), ("initial", INITIAL)):
+            check.one_of(allowed, name)
+        check.that("hard", not self.hard or self.form == "kl", f"false with form {self.form!r}; it needs form kl")
+        nothing = self.constant_p and (self.detach_q or self.form == "none")
+        check.that("detach_q", not nothing, "false, and form not none, with detach_p or hard: nothing would be trained")
+        sub_prototypes = self.prototypes_per_class > 1
+        check.that("initial", not sub_prototypes or self.initial == "zeros", "zeros with several prototypes per class")
 
     @property
     def constant_p(self) -> bool:
         """Whether the pseudo-labels carry no gradient."""
         return self.detach_p or self.hard
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise InputError(message)
 
 
 class ErdaLoss(nn.Module):

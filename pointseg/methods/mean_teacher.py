@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import DISTANCES, paired_divergence, paired_statistics, ramp_up, strong_forward
 
@@ -40,18 +40,12 @@ class MeanTeacherConfig:
     evaluate: str = "teacher"
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise InputError(f"Mean Teacher's weight is {self.weight}; it must be 0 or more")
-        if self.divergence not in DISTANCES:
-            raise InputError(
-                f"Mean Teacher's divergence is {self.divergence!r}; it must be one of {', '.join(DISTANCES)}"
-            )
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"Mean Teacher's momentum is {self.momentum}; it must be at least 0 and below 1")
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"Mean Teacher's ramp_up is {self.ramp_up}; it must be a share of the training, 0 to 1")
-        if self.evaluate not in NETWORKS:
-            raise InputError(f"Mean Teacher's evaluate is {self.evaluate!r}; it must be one of {', '.join(NETWORKS)}")
+        check = SettingChecks("Mean Teacher", self)
+        check.at_least(0, "weight")
+        check.one_of(DISTANCES, "divergence")
+        check.below_one("momentum")
+        check.shares("ramp_up")
+        check.one_of(NETWORKS, "evaluate")
 
 
 class MeanTeacher(Method):

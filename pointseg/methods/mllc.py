@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.correction import GraphInput, MutualCorrection, reliable_nodes
 from pointseg.methods.distributed import all_reduce_sum
@@ -37,6 +36,7 @@ from pointseg.methods.mllc_losses import (
 from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.nodes import Nodes, cell_nodes, sampled_nodes, superpoint_nodes
 from pointseg.methods.prototypes import Prototypes
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import strong_forward
 
@@ -93,27 +93,15 @@ class MllcConfig:
     pair_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("weighting", ("uniform", "threshold")),
-            ("teacher", ("ema", "student")),
-            ("nodes", ("sample", "cells", "superpoints")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"MLLC's {name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        for name in ("weight", "spatial_radius", "contrast_weight", "pair_weight"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"MLLC's {name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ("rounds", "neighbours", "embedding_dim", "sample_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"MLLC's {name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("momentum", "count_momentum", "prototype_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"MLLC's {name} is {getattr(self, name)}; it must be at least 0 and below 1")
-        for name in ("base_threshold", "contrast_start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"MLLC's {name} is {getattr(self, name)}; it must be from 0 to 1")
-        if not self.cell > 0:
-            raise InputError(f"MLLC's cell is {self.cell}; it must be a positive length in metres")
+        check = SettingChecks("MLLC", self)
+        check.one_of(("uniform", "threshold"), "weighting")
+        check.one_of(("ema", "student"), "teacher")
+        check.one_of(("sample", "cells", "superpoints"), "nodes")
+        check.at_least(0, "weight", "spatial_radius", "contrast_weight", "pair_weight")
+        check.at_least(1, "rounds", "neighbours", "embedding_dim", "sample_size")
+        check.below_one("momentum", "count_momentum", "prototype_momentum")
+        check.shares("base_threshold", "contrast_start")
+        check.above_zero("cell")
 
 
 class Mllc(Method):

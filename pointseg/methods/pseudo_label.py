@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.selection import most_confident
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import paired_statistics, strong_forward, to_strong_rows
 
@@ -52,25 +52,14 @@ class PseudoLabelConfig:
     momentum: float = 0.99
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise InputError(f"pseudo-labels' threshold is {self.threshold}; it must be a probability, 0 to 1")
-        if self.top_n < 0:
-            raise InputError(f"pseudo-labels' top_n is {self.top_n}; it must be 0 (use the threshold) or more")
-        if self.views not in VIEWS:
-            raise InputError(f"pseudo-labels' views is {self.views!r}; it must be one of {', '.join(VIEWS)}")
-        if self.weight < 0:
-            raise InputError(f"pseudo-labels' weight is {self.weight}; it must be 0 or more")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"pseudo-labels' warmup is {self.warmup}; it must be a share of the training, below 1")
-        if self.teacher not in TEACHERS:
-            raise InputError(f"pseudo-labels' teacher is {self.teacher!r}; it must be one of {', '.join(TEACHERS)}")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"pseudo-labels' momentum is {self.momentum}; it must be at least 0 and below 1")
-        if (self.views, self.teacher, self.hard) == ("one", "shared", False):
-            raise InputError(
-                "pseudo-labels with views one, teacher shared and hard false hold a prediction against itself, which "
-                "teaches nothing; set views two, teacher ema or hard true"
-            )
+        check = SettingChecks("pseudo-labels", self)
+        check.shares("threshold")
+        check.at_least(0, "top_n", "weight")
+        check.one_of(VIEWS, "views")
+        check.one_of(TEACHERS, "teacher")
+        check.below_one("warmup", "momentum")
+        itself = (self.views, self.teacher, self.hard) == ("one", "shared", False)
+        check.that("hard", not itself, "true with views one and teacher shared, or p would be held against itself")
 
 
 class PseudoLabel(Method):

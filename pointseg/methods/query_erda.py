@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pointseg.errors import InputError
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View
 from pointseg.methods.class_queries import ClassQueries
 from pointseg.methods.divergence import EXCLUDED, erda_loss
 from pointseg.methods.prototype_watch import pairwise_cosine
+from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
 from pointseg.methods.two_views import paired_divergence, paired_statistics, strong_forward
 
@@ -68,21 +68,14 @@ class QueryErdaConfig:
     query_init: str = "random"
 
     def __post_init__(self) -> None:
+        check = SettingChecks("query ERDA", self)
         for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            _require(value in allowed, f"{name} is {value!r}; it must be {' or '.join(allowed)}")
-        for name in ("weight", "query_weight"):
-            value = getattr(self, name)
-            _require(0 <= value < math.inf, f"{name} is {value}; it must be 0 or more")
-        _require(math.isfinite(self.entropy_weight), f"entropy_weight is {self.entropy_weight}; it must be finite")
-        _require(0 < self.temperature < math.inf, f"temperature is {self.temperature}; it must be above 0")
-        _require(
-            0 <= self.teacher_momentum < 1,
-            f"teacher_momentum is {self.teacher_momentum}; it must be at least 0 and below 1",
-        )
-        for name in ("layers", "heads", "max_keys"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; it must be 1 or more")
+            check.one_of(allowed, name)
+        check.at_least(0, "weight", "query_weight")
+        check.that("entropy_weight", math.isfinite(self.entropy_weight), "finite")
+        check.above_zero("temperature")
+        check.below_one("teacher_momentum")
+        check.at_least(1, "layers", "heads", "max_keys")
 
 
 class QueryErda(Method):
@@ -174,8 +167,3 @@ class QueryErda(Method):
             return strong, weak_row, strong_forward(model, strong.inputs)[1]
         labels = batch.weak.labels
         return batch.weak, torch.where(labels < 0, torch.arange(len(labels), device=labels.device), -1), logits
-
-
-def _require(condition: bool, complaint: str) -> None:
-    if not condition:
-        raise InputError(f"query ERDA's {complaint}")

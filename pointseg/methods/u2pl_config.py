@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pointseg.errors import InputError
+from pointseg.methods.setting_checks import SettingChecks
 
 BANK_DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -71,18 +71,12 @@ class U2plConfig:
     denoise: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("weight", "contrast_weight", "symmetric_weight", "low_rank"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("rep_dim", "anchors", "negatives", "bank_size", "large_bank_size", "keys_per_class"):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("teacher_momentum", "prototype_momentum", "warmup", "min_probability"):
-            self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        self._require("unreliable_share", 0 <= self.unreliable_share <= 0.5, "at least 0 and at most 0.5")
-        self._require("temperature", self.temperature > 0, "above 0")
-        self._require("high_rank", self.high_rank is None or self.high_rank > self.low_rank, "above low_rank, or null")
-        self._require("anchor_rows", self.anchor_rows in ("percentile", "reliable"), "percentile or reliable")
-        self._require("bank_dtype", self.bank_dtype in BANK_DTYPES, " or ".join(BANK_DTYPES))
-
-    def _require(self, name: str, holds: bool, allowed: str) -> None:
-        if not holds:
-            raise InputError(f"U2PL's {name} is {getattr(self, name)}; it must be {allowed}")
+        check = SettingChecks("U2PL", self)
+        check.at_least(0, "weight", "contrast_weight", "symmetric_weight", "low_rank")
+        check.at_least(1, "rep_dim", "anchors", "negatives", "bank_size", "large_bank_size", "keys_per_class")
+        check.below_one("teacher_momentum", "prototype_momentum", "warmup", "min_probability")
+        check.that("unreliable_share", 0 <= self.unreliable_share <= 0.5, "at least 0 and at most 0.5")
+        check.above_zero("temperature")
+        check.that("high_rank", self.high_rank is None or self.high_rank > self.low_rank, "above low_rank, or null")
+        check.one_of(("percentile", "reliable"), "anchor_rows")
+        check.one_of(BANK_DTYPES, "bank_dtype")

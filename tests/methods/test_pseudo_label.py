@@ -257,7 +257,7 @@ def test_settings_out_of_range_are_refused(settings):
 
 
 def test_a_prediction_held_against_itself_is_refused(make_net, make_batch):
-    with pytest.raises(InputError, match="teaches nothing"):
+    with pytest.raises(InputError, match="hard is False; it must be true with views one and teacher shared"):
         PseudoLabelConfig(views="one", hard=False)
     terms = build(make_net(), views="one", hard=False, teacher="ema").loss(make_net(), make_batch())
     assert torch.isfinite(terms.total)

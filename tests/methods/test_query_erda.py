@@ -353,9 +353,9 @@ def test_each_setting_changes_the_pseudo_labels_or_their_loss(make_net, make_bat
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"views": "three"}, r"views is 'three'; it must be two or one"),
-        ({"teacher": "self"}, r"teacher is 'self'; it must be shared or ema"),
-        ({"query_init": "zero"}, r"query_init is 'zero'; it must be random or centroids"),
+        ({"views": "three"}, r"views is 'three'; it must be one of two, one"),
+        ({"teacher": "self"}, r"teacher is 'self'; it must be one of shared, ema"),
+        ({"query_init": "zero"}, r"query_init is 'zero'; it must be one of random, centroids"),
         ({"weight": -1.0}, r"weight is -1.0; it must be 0 or more"),
         ({"query_weight": -0.5}, r"query_weight is -0.5"),
         ({"entropy_weight": float("inf")}, r"entropy_weight is inf"),

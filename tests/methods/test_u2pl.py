@@ -499,5 +499,5 @@ def test_what_is_watched_changes_nothing(make_net, make_batch):
 )
 def test_settings_out_of_range_are_refused(settings):
     name, value = next(iter(settings.items()))
-    with pytest.raises(InputError, match=f"U2PL's {name} is {value}; it must be "):
+    with pytest.raises(InputError, match=f"U2PL's {name} is {value!r}; it must be "):
         U2plConfig(**settings)
