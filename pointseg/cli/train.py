@@ -7,13 +7,15 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from pointseg.device import pick_device
 from pointseg.errors import InputError
+from pointseg.methods.distributed import world_size
 from pointseg.progress import progress_bar
 from pointseg.training import Run, TrainConfig, load_recipe, train
 from pointseg.training.determinism import deterministic_algorithms
+from pointseg.training.processes import SharedError, first_does, is_first, joined
 from pointseg.training.recipe import list_recipes
 
 HELP = """Train a network from sparse labels by a recipe.
@@ -22,6 +24,7 @@ HELP = """Train a network from sparse labels by a recipe.
   pointseg train my_recipe.yaml --out runs/mine --set optimizer.lr=0.002 steps=2000
   pointseg train synthetic_erda --data DATA --labels 0.1pct_seed0 --out runs/erda --resume
   pointseg train --recipes
+  torchrun --nproc-per-node 2 -m pointseg.cli.main train ...        2 processes share every batch
 
 The run folder holds the resolved recipe, checkpoints, metrics.jsonl and TensorBoard events
 (tensorboard --logdir runs), and report.md at the end."""
@@ -36,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
     parser.add_argument("--seed", type=int, help="seed of the run")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: CUDA if there is one)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that load data (default 1; 0 = none)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that load data (default 1; 0 = none), of each that trains"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
     parser.add_argument(
         "--deterministic", action="store_true", help="bit-identical runs on a GPU too, at some cost in speed"
@@ -48,20 +53,29 @@ def run(args: argparse.Namespace) -> int:
         for name, what in list_recipes().items():
             print(f"{name:40} {what}")
         return 0
-    if args.recipe is None or args.out is None:
-        raise InputError("give a recipe and --out RUN, as in: pointseg train s3dis_erda_1pct --data DATA --out RUN")
-    if args.workers < 0:
-        raise InputError(f"--workers is {args.workers}; it must be 0 (load in this process) or more")
-    device = pick_device(args.device)
-    run = Run.create(args.out, _recipe(args), resume=args.resume)
+    with joined(args.device) as device:
+        try:
+            return _run(args, device)
+        except (SharedError, KeyboardInterrupt) as end:
+            # What ends all processes is told once.
+            if is_first():
+                raise
+            return 2 if isinstance(end, SharedError) else 130
+
+
+def _run(args: argparse.Namespace, device: torch.device) -> int:
+    run = first_does(lambda: _create(args)) or Run.open(args.out)
     if run.finished:
-        print(f"{run.path} is finished already ({run.config.steps} steps)", file=sys.stderr)
+        if is_first():
+            print(f"{run.path} is finished already ({run.config.steps} steps)", file=sys.stderr)
         return 0
     total = run.config.steps
     bar = progress_bar()
-    task = bar.add_task(f"{run.config.method_name} on {device}", total=total, status="")
+    task = bar.add_task(f"{run.config.method_name} on {_where(device)}", total=total, status="")
 
     def show(done: int, scalars: dict[str, float]) -> None:
+        if not is_first():
+            return
         if bar.console.is_terminal:
             bar.start()
             bar.update(task, completed=done, status=_status(scalars))
@@ -83,8 +97,21 @@ def run(args: argparse.Namespace) -> int:
         bar.stop()
         package.removeHandler(above_bar)
         package.propagate = True
-    print(f"trained {total} steps into {run.path}; {waited:.0%} of their time was spent waiting for data")
+    if is_first():
+        print(f"trained {total} steps into {run.path}; {waited:.0%} of their time was spent waiting for data")
     return 0
+
+
+def _create(args: argparse.Namespace) -> Run:
+    if args.recipe is None or args.out is None:
+        raise InputError("give a recipe and --out RUN, as in: pointseg train s3dis_erda_1pct --data DATA --out RUN")
+    if args.workers < 0:
+        raise InputError(f"--workers is {args.workers}; it must be 0 (load in this process) or more")
+    return Run.create(args.out, _recipe(args), resume=args.resume)
+
+
+def _where(device: torch.device) -> str:
+    return f"{device}, {world_size()} processes" if world_size() > 1 else str(device)
 
 
 class _AboveBar(logging.Handler):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pointseg.data.collate import StepSampler, ViewBatch, VoxelBatch, collate_views
-from pointseg.data.dataset import SceneDataset
+from pointseg.data.dataset import Sample, SamplePair, SceneDataset
 from pointseg.errors import InputError
 from pointseg.methods import Batch, View
+from pointseg.training.processes import own_share
 from pointseg.training.run import Run
 
 
@@ -29,13 +32,25 @@ def training_data(run: Run, *, two_views: bool) -> SceneDataset:
     )
 
 
-def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int) -> Iterator[ViewBatch]:
-    """The batches of the steps from ``start`` on, ``accumulate`` a step; ``workers`` processes load them (0 = this)."""
+def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int, pinned: bool = False) -> Iterator[ViewBatch]:
+    """This process's share of the batches of the steps from ``start`` on, ``accumulate`` a step.
+
+    Args:
+        run, dataset: the run and its training data.
+        start: first step, 0-based.
+        workers: processes that load them; 0 = this one.
+        pinned: in memory that a GPU copies from while this process goes on.
+    """
     config = run.config
     sampler = _PartSampler(run, len(dataset), start, config.steps)
-    stack = functools.partial(collate_views, mixed=config.strong.cutmix, voxel_size=config.data.voxel_size)
+    stack = functools.partial(_stacked, mixed=config.strong.cutmix, voxel_size=config.data.voxel_size)
     loader = torch.utils.data.DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=stack, num_workers=workers, worker_init_fn=_quiet_worker
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=stack,
+        num_workers=workers,
+        worker_init_fn=_quiet_worker,
+        pin_memory=pinned,
     )
     try:
         yield from loader
@@ -44,8 +59,26 @@ def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int) -> Ite
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
 
 
+@dataclass(frozen=True)
+class _LoadedBatch(ViewBatch):
+    """A batch that the loader can pin: it does so by this method alone."""
+
+    def pin_memory(self) -> _LoadedBatch:
+        strong = None if self.strong is None else _pinned(self.strong)
+        return _LoadedBatch(_pinned(self.weak), strong, None if self.weak_row is None else self.weak_row.pin_memory())
+
+
+def _pinned(batch: VoxelBatch) -> VoxelBatch:
+    tensors: dict[str, Tensor] = vars(batch)
+    return VoxelBatch(**{name: tensor.pin_memory() for name, tensor in tensors.items()})
+
+
+def _stacked(items: Sequence[Sample | SamplePair], *, mixed: float, voxel_size: float) -> _LoadedBatch:
+    return _LoadedBatch(**vars(collate_views(items, mixed=mixed, voxel_size=voxel_size)))
+
+
 def describe_batch(run: Run, dataset: SceneDataset, step: int, number: int) -> str:
-    """The samples of a batch in words: the scene and the seed of each.
+    """This process's samples of a batch in words: the scene and the seed of each.
 
     Args:
         run, dataset: as ``batches`` takes them.
@@ -58,11 +91,14 @@ def describe_batch(run: Run, dataset: SceneDataset, step: int, number: int) -> s
 
 
 class _PartSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]]]]):
-    """The samples of each step, those that one large batch would hold, in ``accumulate`` batches one after another."""
+    """The samples of each step, those that one large batch would hold, in ``accumulate`` batches one after another.
+
+    Of each batch a process gets its own share. What a batch holds is a function of seed and step, whoever shares it.
+    """
 
     def __init__(self, run: Run, num_scenes: int, start: int, stop: int) -> None:
         config = run.config
-        self.size, self.parts = config.batch_size, config.accumulate
+        self.size, self.parts, self.share = config.batch_size, config.accumulate, own_share(config.batch_size)
         self.steps = StepSampler(
             num_scenes, batch_size=self.size * self.parts, seed=config.seed, start=start, stop=stop
         )
@@ -73,7 +109,7 @@ class _PartSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
         for keys in self.steps:
             for part in range(self.parts):
-                yield keys[part * self.size : (part + 1) * self.size]
+                yield keys[part * self.size : (part + 1) * self.size][self.share]
 
 
 def _quiet_worker(number: int) -> None:

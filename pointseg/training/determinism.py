@@ -9,12 +9,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from pointseg.methods.distributed import rank
+
 
 def seed_step(seed: int, step: int) -> None:
     """Seed torch's own generators, of the CPU and of every GPU, for one step (0-based), so that a method or a layer
-    that draws from them (dropout, say) goes on exactly after a resume.
+    that draws from them (dropout, say) goes on exactly after a resume. Of several processes each draws numbers of its
+    own, for rows of its own.
     """
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, 2)).generate_state(1, np.uint64)[0] >> 1))
+    place = (rank(),) if rank() else ()
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, 2, *place)).generate_state(1, np.uint64)[0] >> 1))
 
 
 @contextmanager

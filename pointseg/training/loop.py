@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
-from PIL import Image
 from torch import nn
 
 from pointseg.data.collate import ViewBatch
@@ -17,20 +16,21 @@ from pointseg.data.scene import PreparedScene
 from pointseg.evaluation.evaluate import Evaluation, evaluate_scenes
 from pointseg.inference.predict import ScenePrediction, predict_scene
 from pointseg.methods import Method
+from pointseg.methods.distributed import world_size
 from pointseg.methods.teacher import Teacher
 from pointseg.models.segmentor import Segmentor
-from pointseg.training.alarm import CollapseAlarm
+from pointseg.training.averaging import average_log, replicate
 from pointseg.training.batches import as_batch, batches, describe_batch, training_data
-from pointseg.training.checkpoint import load_checkpoint, newest_undamaged, save_checkpoint, save_weights
+from pointseg.training.checkpoint import load_checkpoint, newest_undamaged, save_checkpoint
 from pointseg.training.config import TrainConfig
+from pointseg.training.dealing import evaluate_dealt
 from pointseg.training.determinism import seed_step
 from pointseg.training.lock import locked
-from pointseg.training.pictures import PredictionPictures
-from pointseg.training.recipe import to_dict
-from pointseg.training.report import write_report
+from pointseg.training.notes import Notes, RunNotes
+from pointseg.training.processes import every_text, first_does, is_first, require_sample_each
 from pointseg.training.run import Run
 from pointseg.training.step import build, build_average, build_scaler, training_step
-from pointseg.training.tracking import Tracker, named_scalars
+from pointseg.training.tracking import named_scalars
 from pointseg.training.waiting import DataClock
 
 LOG_EVERY = 10
@@ -51,20 +51,25 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
     Weights after the last step do not depend on whether, where or how often the run was interrupted, nor on
     ``workers``: data, schedule, augmentation and torch's random numbers are functions of the seed and the step.
 
+    Several processes (``pointseg.training.processes.joined``) each call this and share every batch; together they do
+    what one does, and the first of them alone writes.
+
     Args:
-        run: the run folder; everything is written there. No other process may train it meanwhile.
+        run: the run folder; everything is written there. No other job may train it meanwhile.
         device: where to train.
-        workers: processes that load data; 0 = load in this one.
+        workers: processes that load data, of each process that trains; 0 = load in this one.
         on_step: told of every step, for a progress bar.
 
     Returns:
         The share of the time of its steps, 0 to 1, that this process waited for data.
 
     Raises:
-        InputError: the data of the recipe is missing or unfit, every checkpoint is damaged, another process trains the
-            run, or the loss stops being finite.
+        InputError: the data of the recipe is missing or unfit, every checkpoint is damaged, another job trains the
+            run, the loss stops being finite, or another process of the job is lost.
     """
-    with locked(run.path):
+    require_sample_each(run.config.batch_size)
+    with ExitStack() as held:
+        first_does(lambda: held.enter_context(locked(run.path)))
         return _train(run, device, workers, on_step)
 
 
@@ -74,15 +79,12 @@ def _train(run: Run, device: torch.device, workers: int, on_step: OnStep) -> flo
     scaler, average = build_scaler(config, device), build_average(config, model)
     done, best = _restore(run, model, method, optimizer, scaler, average)
     dataset, eval_scenes = training_data(run, two_views=method.needs_strong_view), run.scored_scenes()
-    tracker, clock, pictures = Tracker(run.path, done), DataClock(), PredictionPictures(run.classes)
-    if done == 0:
-        tracker.describe(to_dict(config), "eval/miou" if eval_scenes else "train/loss")
-    alarm = _alarm(method, tracker, config)
-    evaluated: dict[str, float] = {}
-    scalars: dict[str, float] = {}
-    drawn: dict[str, Image.Image] = {}
+    _warn_of_lost_mixing(config, method)
+    notes = RunNotes(run, method, done, best, scored=bool(eval_scenes)) if is_first() else Notes(best)
+    clock, shown = DataClock(), dict[str, float]()
+    loaded = batches(run, dataset, start=done, workers=workers, pinned=device.type == "cuda")
     model.train()
-    for parts in clock.waiting(_by_step(batches(run, dataset, start=done, workers=workers), config.accumulate)):
+    for parts in clock.waiting(_by_step(loaded, config.accumulate)):
         recorded = (done + 1) % LOG_EVERY == 0 or done + 1 == config.steps
         with clock.working():
             seed_step(config.seed, done)
@@ -91,41 +93,24 @@ def _train(run: Run, device: torch.device, workers: int, on_step: OnStep) -> flo
             terms = training_step(model, method, optimizer, rows, config, scaler=scaler, describe=describe)
             if average is not None:
                 average.update(model)
-            newest = named_scalars({"loss": terms.total, **terms.log}, run.classes.names)
+            newest = named_scalars(average_log({"loss": terms.total, **terms.log}), run.classes.names)
         done += 1
         last = done == config.steps
-        scalars |= newest
+        scored = _scored(method, model, average)
         if recorded:
-            _record_training(tracker, alarm, done, newest | {"lr": optimizer.param_groups[0]["lr"]})
-            tracker.record("time", done, {"data_wait": clock.share})
+            notes.training(done, newest | {"lr": optimizer.param_groups[0]["lr"]}, clock.share)
         if done % HISTOGRAM_EVERY == 0 or last:
-            tracker.histograms(done, method.histograms())
+            notes.histograms(done, method)
         if eval_scenes and (done % config.eval_every == 0 or last):
-            scored = _scored(method, model, average)
-            evaluation = evaluate_network(run, scored, eval_scenes, device, pictures.look)
-            evaluated = evaluation.summary()
-            _record_evaluation(tracker, evaluation, done)
-            drawn = pictures.draw()
-            tracker.pictures(done, drawn)
-            if not best or evaluated["miou"] > best["miou"]:
-                best = {"step": done, **evaluated}
-                save_weights(run.checkpoints / "best", scored.net, best)
+            notes.evaluation(done, evaluate_network(run, scored, eval_scenes, device, notes.look), scored.net)
         if last:
-            write_report(run.path, config, run.classes.names, tracker.lines(), drawn)
-            # Last of all: a run with final weights is finished.
-            save_weights(run.checkpoints / "final", _scored(method, model, average).net, {"step": done, **evaluated})
-        if done % config.checkpoint_every == 0 and not last:
-            save_checkpoint(
-                run.checkpoints,
-                step=done,
-                model=model.net,
-                method=method,
-                optimizer=optimizer,
-                state={"best": best, "scaler": scaler.state_dict()},
-                average=average,
-            )
-        on_step(done, scalars | {f"eval_{name}": value for name, value in evaluated.items()})
-    tracker.close()
+            first_does(functools.partial(notes.finished, done, scored.net))
+        elif done % config.checkpoint_every == 0 and is_first():
+            state = {"best": notes.best, "scaler": scaler.state_dict()}
+            trained: dict[str, Any] = {"model": model.net, "method": method, "optimizer": optimizer, "average": average}
+            save_checkpoint(run.checkpoints, step=done, state=state, **trained)
+        shown |= newest | {f"eval_{name}": value for name, value in notes.scores.items()}
+        on_step(done, dict(shown))
     return clock.share
 
 
@@ -139,18 +124,56 @@ def _scored(method: Method, model: Segmentor, average: Teacher | None) -> Segmen
     return cast(Segmentor, average.model if average is not None and chosen is model else chosen)
 
 
+def _warn_of_lost_mixing(config: TrainConfig, method: Method) -> None:
+    each = config.batch_size // world_size()
+    if is_first() and world_size() > 1 and each == 1 and config.strong.cutmix and method.needs_strong_view:
+        logger.warning(
+            "strong.cutmix mixes the samples of one process, and some have a single one of the %d of a batch: nothing "
+            "is mixed there; at least %d samples a batch would give each process two",
+            config.batch_size,
+            2 * world_size(),
+        )
+
+
+def _restore(
+    run: Run,
+    model: Segmentor,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Teacher | None,
+) -> tuple[int, dict[str, Any]]:
+    """Take up the newest undamaged checkpoint, if there is one: the steps done, and the best evaluation so far.
+
+    The first process chooses it, and all are alike afterwards.
+    """
+    latest = first_does(lambda: newest_undamaged(run.checkpoints))
+    name = every_text("" if latest is None else latest.name)[0]
+    state: dict[str, Any] = {"step": 0, "best": {}}
+    if name:
+        path = run.checkpoints / name
+        state = load_checkpoint(path, model=model.net, method=method, optimizer=optimizer, average=average)
+        scaler.load_state_dict(state["scaler"])
+    replicate([model, method] if average is None else [model, method, average])
+    # A kill while the best weights were being replaced can leave none; the steps since the checkpoint make them again.
+    kept = (run.checkpoints / "best" / "state.json").is_file()
+    return int(state["step"]), dict(state["best"]) if kept else {}
+
+
 def evaluate_network(
     run: Run,
     model: nn.Module,
-    scenes: Iterable[PreparedScene],
+    scenes: Sequence[PreparedScene],
     device: torch.device,
     look: Callable[[PreparedScene, ScenePrediction], None] = lambda scene, prediction: None,
 ) -> Evaluation:
     """Score a network on scenes with the input settings of a run, apart from the points it was trained on.
 
+    Several processes share the scenes; each returns what all of them counted.
+
     Args:
         run, model, scenes, device: the run, the network, what is scored, and where.
-        look: shown each scene with its prediction.
+        look: shown each scene that this process scores, with its prediction.
     """
     predict = predictor(run, model, device)
 
@@ -159,7 +182,10 @@ def evaluate_network(
         look(scene, prediction)
         return prediction
 
-    return evaluate_scenes(scenes, shown, run.classes.names, run.annotated_points)
+    def evaluate(dealt: Sequence[PreparedScene]) -> Evaluation:
+        return evaluate_scenes(dealt, shown, run.classes.names, run.annotated_points)
+
+    return evaluate_dealt(scenes, run.classes.names, evaluate)
 
 
 def predictor(run: Run, model: nn.Module, device: torch.device) -> Callable[[PreparedScene], ScenePrediction]:
@@ -173,43 +199,3 @@ def predictor(run: Run, model: nn.Module, device: torch.device) -> Callable[[Pre
         device=device,
         bf16=run.config.precision == "bf16",
     )
-
-
-def _restore(
-    run: Run,
-    model: Segmentor,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    average: Teacher | None,
-) -> tuple[int, dict[str, Any]]:
-    """Take up the newest undamaged checkpoint, if there is one: the steps done, and the best evaluation so far."""
-    latest = newest_undamaged(run.checkpoints)
-    if latest is None:
-        return 0, {}
-    state = load_checkpoint(latest, model=model.net, method=method, optimizer=optimizer, average=average)
-    scaler.load_state_dict(state["scaler"])
-    # A kill while the best weights were being replaced can leave none; the steps since the checkpoint make them again.
-    kept = (run.checkpoints / "best" / "state.json").is_file()
-    return int(state["step"]), dict(state["best"]) if kept else {}
-
-
-def _alarm(method: Method, tracker: Tracker, config: TrainConfig) -> CollapseAlarm:
-    """The alarm, told of what was recorded before the run was resumed; it has warned of that already."""
-    alarm = CollapseAlarm(method.label_counts.tolist(), config.steps)
-    for line in tracker.recorded("train"):
-        alarm.observe(line["step"], line)
-    return alarm
-
-
-def _record_training(tracker: Tracker, alarm: CollapseAlarm, done: int, scalars: dict[str, float]) -> None:
-    tracker.record("train", done, scalars)
-    for warning in alarm.observe(done, scalars):
-        tracker.warn(warning.kind, warning.step, warning.text)
-        logger.warning("%s", warning.text)
-
-
-def _record_evaluation(tracker: Tracker, evaluation: Evaluation, done: int) -> None:
-    per_class = zip(evaluation.classes, evaluation.points.iou, strict=True)
-    iou = {f"iou_{name}": float(value) for name, value in per_class if not math.isnan(value)}
-    tracker.record("eval", done, evaluation.summary() | iou)

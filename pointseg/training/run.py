@@ -27,12 +27,14 @@ from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.evaluation.evaluate import NOTHING
 from pointseg.methods import METHODS, Task
+from pointseg.methods.distributed import world_size
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import load_weights, require_undamaged
 from pointseg.training.config import TrainConfig
 from pointseg.training.lock import locked
 from pointseg.training.plain import flatten
+from pointseg.training.processes import require_sample_each
 from pointseg.training.recipe import load_recipe, to_dict
 
 RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
@@ -150,9 +152,10 @@ class Run:
         """See that everything the recipe names is there, before anything is trained or written.
 
         Raises:
-            InputError: a split, a draw, a scene's labels or ground truth, or a voxel grid is missing; labels outside
-                the class file; a split without any.
+            InputError: a batch is too small for the processes of the job; a split, a draw, a scene's labels or ground
+                truth, or a voxel grid is missing; labels outside the class file; a split without any.
         """
+        require_sample_each(self.config.batch_size)
         scored: dict[str, int] = {}
         for scene in self.scored_scenes():
             scene.grid(self.config.data.voxel_size)
@@ -281,5 +284,6 @@ def _environment() -> dict[str, object]:
         "engine": ME.__name__,
         "cuda": torch.version.cuda,
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
     }

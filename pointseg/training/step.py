@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pointseg.errors import InputError
 from pointseg.methods import METHODS, Batch, LossTerms, Method
 from pointseg.methods.distributed import all_reduce_sum
 from pointseg.methods.teacher import Teacher
 from pointseg.models.segmentor import Segmentor
+from pointseg.training.averaging import average_gradients
 from pointseg.training.config import TrainConfig
+from pointseg.training.processes import every_text, raise_together
 from pointseg.training.run import Run
 from pointseg.training.schedule import build_optimizer, set_learning_rate
+from pointseg.training.synced_norm import synced
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,6 +28,8 @@ def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.opti
     torch.manual_seed(config.seed)
     model = run.build_model().to(device)
     method = METHODS[config.method_name](config.method_config(), run.task(model.feature_dim)).to(device)
+    # Before the method copies teachers: they are to see the rows of all processes too.
+    synced(model), synced(method)
     method.prepare(model)
     if config.compile:
         # What cannot be translated runs as it is, and torch says so.
@@ -59,7 +63,7 @@ def training_step(
     scaler: torch.amp.GradScaler | None = None,
     describe: Callable[[int], str] = lambda number: "unnamed samples",
 ) -> LossTerms:
-    """One optimiser step.
+    """One optimiser step, of all processes together.
 
     Args:
         model, method, optimizer: as ``build`` makes them.
@@ -70,10 +74,10 @@ def training_step(
         describe: the samples of the batch of a number, in words, for a complaint.
 
     Returns:
-        The loss and log, averaged over the batches.
+        The loss and log, averaged over the batches; those of several processes are parts whose mean is the whole.
 
     Raises:
-        InputError: a loss or a gradient is not finite.
+        InputError: a loss or a gradient is not finite, in whichever process.
     """
     batches = [rows] if isinstance(rows, Batch) else rows
     step = batches[0].step
@@ -89,9 +93,11 @@ def training_step(
         _require_finite(terms, step, number, describe)
         scaler.scale(terms.total / len(batches)).backward()
         parts.append(LossTerms(terms.total.detach(), terms.log))
+    # Before they are looked at: an overflow in one process is then one in all, and all pass over the step.
+    average_gradients((*_trained(model), *_trained(method)))
     scaler.unscale_(optimizer)
     if config.optimizer.clip_norm:
-        _clip(model, method, config, lambda: _of_batches(step, range(len(batches)), describe))
+        _clip(model, method, config, step, lambda: ", ".join(describe(number) for number in range(len(batches))))
     scaler.step(optimizer)
     scaler.update()
     method.after_step(model)
@@ -106,7 +112,7 @@ def _labelled_shares(method: Method, batches: Sequence[Batch]) -> list[Tensor | 
     return list(weights * len(batches) / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
 
 
-def _clip(model: nn.Module, method: Method, config: TrainConfig, where: Callable[[], str]) -> None:
+def _clip(model: nn.Module, method: Method, config: TrainConfig, step: int, samples: Callable[[], str]) -> None:
     # Apart: large gradients of a method's own layers must not shorten the network's step.
     for part in (model, method):
         trained = [p for p in part.parameters() if p.grad is not None]
@@ -115,7 +121,8 @@ def _clip(model: nn.Module, method: Method, config: TrainConfig, where: Callable
         norm = nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)
         # With fp16 the scaler passes over such a step and scales the next ones less.
         if config.precision != "fp16" and not math.isfinite(float(norm)):
-            raise InputError(f"the gradient of {where()} is not finite; {_ADVICE}")
+            everywhere = ", ".join(every_text(samples()))
+            raise_together(f"the gradient of step {step} on {everywhere} is not finite; {_ADVICE}")
 
 
 def _average(parts: Sequence[LossTerms]) -> LossTerms:
@@ -129,11 +136,9 @@ def _average(parts: Sequence[LossTerms]) -> LossTerms:
 _ADVICE = "look at these samples, or start again under another --out with a lower optimizer.lr, or with precision fp32"
 
 
-def _of_batches(step: int, numbers: Sequence[int], describe: Callable[[int], str]) -> str:
-    return f"step {step} on {', '.join(describe(number) for number in numbers)}"
-
-
 def _require_finite(terms: LossTerms, step: int, number: int, describe: Callable[[int], str]) -> None:
+    complaint = None
     if not math.isfinite(float(terms.total.detach())):
         values = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.log.items() if value.dim() == 0)
-        raise InputError(f"the loss of {_of_batches(step, [number], describe)} is not finite ({values}); {_ADVICE}")
+        complaint = f"the loss of step {step} on {describe(number)} is not finite ({values}); {_ADVICE}"
+    raise_together(complaint)

@@ -162,7 +162,7 @@ def test_a_collapsing_run_warns_once_whether_interrupted_or_not(rooms_root, tmp_
     with caplog.at_level(logging.WARNING), pytest.raises(StopHereError):
         train(run, device=torch.device("cpu"), workers=0, on_step=interrupt)
     train(run, device=torch.device("cpu"), workers=0)
-    (record,) = [r for r in caplog.records if r.name == "pointseg.training.loop"]
+    (record,) = [r for r in caplog.records if r.name == "pointseg.training.notes"]
     assert "99.5% of the predictions were of one class" in record.getMessage()
     lines = lines_of(run.path)
     (warning,) = [line for line in lines if line["kind"] == "warning"]

@@ -1,0 +1,111 @@
+"""What is kept of a training while it goes on: records, warnings, pictures, scores, the report. The first process alone
+keeps them; ``Notes`` are those of the others, who keep none.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+from torch import nn
+
+from pointseg.data.scene import PreparedScene
+from pointseg.evaluation.evaluate import Evaluation
+from pointseg.inference.predict import ScenePrediction
+from pointseg.methods import Method
+from pointseg.training.alarm import CollapseAlarm
+from pointseg.training.checkpoint import save_weights
+from pointseg.training.pictures import PredictionPictures
+from pointseg.training.recipe import to_dict
+from pointseg.training.report import write_report
+from pointseg.training.run import Run
+from pointseg.training.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+
+class Notes:
+    """Nothing is noted.
+
+    Attributes:
+        best: the step and scores of the best evaluation so far; empty before the first.
+        scores: of the newest evaluation, by name.
+    """
+
+    def __init__(self, best: Mapping[str, Any]) -> None:
+        self.best = dict(best)
+        self.scores: dict[str, float] = {}
+
+    def training(self, done: int, scalars: Mapping[str, float], data_wait: float) -> None:
+        """The scalars of a step, the ``done``-th, and the share of time waited for data so far."""
+
+    def histograms(self, done: int, method: Method) -> None:
+        """The distributions that a method shows."""
+
+    def look(self, scene: PreparedScene, prediction: ScenePrediction) -> None:
+        """A scored scene, for pictures."""
+
+    def evaluation(self, done: int, evaluation: Evaluation, network: nn.Module) -> None:
+        """Scores, and the weights of ``network`` if they are the best so far."""
+
+    def finished(self, done: int, network: nn.Module) -> None:
+        """The report and the final weights."""
+
+
+class RunNotes(Notes):
+    """Notes in the run folder.
+
+    Args:
+        run: the run.
+        method: whose annotated points the alarm compares with.
+        done: steps done before; what was noted of later ones is dropped.
+        best: the best evaluation so far.
+        scored: whether there will be evaluations.
+    """
+
+    def __init__(self, run: Run, method: Method, done: int, best: Mapping[str, Any], *, scored: bool) -> None:
+        super().__init__(best)
+        self.run = run
+        self.tracker = Tracker(run.path, done)
+        self.panels = PredictionPictures(run.classes)
+        self.drawn: dict[str, Image.Image] = {}
+        if done == 0:
+            self.tracker.describe(to_dict(run.config), "eval/miou" if scored else "train/loss")
+        self.alarm = CollapseAlarm(method.label_counts.tolist(), run.config.steps)
+        # Of what was recorded before the run was resumed it has warned already.
+        for line in self.tracker.recorded("train"):
+            self.alarm.observe(line["step"], line)
+
+    def training(self, done: int, scalars: Mapping[str, float], data_wait: float) -> None:
+        self.tracker.record("train", done, scalars)
+        for warning in self.alarm.observe(done, scalars):
+            self.tracker.warn(warning.kind, warning.step, warning.text)
+            logger.warning("%s", warning.text)
+        self.tracker.record("time", done, {"data_wait": data_wait})
+
+    def histograms(self, done: int, method: Method) -> None:
+        self.tracker.histograms(done, method.histograms())
+
+    def look(self, scene: PreparedScene, prediction: ScenePrediction) -> None:
+        self.panels.look(scene, prediction)
+
+    def evaluation(self, done: int, evaluation: Evaluation, network: nn.Module) -> None:
+        self.scores = evaluation.summary()
+        per_class = zip(evaluation.classes, evaluation.points.iou, strict=True)
+        iou = {f"iou_{name}": float(value) for name, value in per_class if not math.isnan(value)}
+        self.tracker.record("eval", done, self.scores | iou)
+        self.drawn = self.panels.draw()
+        self.tracker.pictures(done, self.drawn)
+        if not self.best or self.scores["miou"] > self.best["miou"]:
+            self.best = {"step": done, **self.scores}
+            save_weights(self.run.checkpoints / "best", network, self.best)
+
+    def finished(self, done: int, network: nn.Module) -> None:
+        run = self.run
+        write_report(run.path, run.config, run.classes.names, self.tracker.lines(), self.drawn)
+        # Last of all: a run with final weights is finished.
+        save_weights(run.checkpoints / "final", network, {"step": done, **self.scores})
+        self.tracker.close()
