@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from data_prep._scannet_torch import load_arrays
+from pointseg.data.formats.numpy_zip import read_npz
+from pointseg.data.npy import map_npy
 from pointseg.errors import InputError
 
 SPLITS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt", "test": "scannetv2_test.txt"}
+
+_MOST_DIGITS = 18
+"""Of the number of a point: more would not fit into 64 bits."""
 
 _SCENE = re.compile(r"scene[0-9]{4}_[0-9]{2}")
 
@@ -83,11 +88,7 @@ def _from_file(path: Path) -> Mapping[str, np.ndarray]:
     if start.startswith(b"\x80") or (start.startswith(b"PK") and not _is_npz(path)):
         return load_arrays(path)
     if start.startswith(b"PK"):
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise _damaged(path, error) from error
+        return read_npz(path)
     if _SCENE.fullmatch(path.stem):
         return {path.stem: _one_scene(path)}
     if start.startswith(b"\x93NUMPY"):
@@ -106,8 +107,8 @@ def _one_scene(path: Path) -> np.ndarray:
         is_array = file.read(6) == b"\x93NUMPY"
     if is_array:
         try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            return map_npy(path)
+        except ValueError as error:
             raise _damaged(path, error) from error
     parts = [_numbers(path, line, text.replace(",", " ").split()) for line, text in _lines(path)]
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
@@ -138,6 +139,8 @@ def _numbers(path: Path, line: int, words: list[str]) -> np.ndarray:
             raise InputError(
                 f"{path}, line {line}: {word[:40]!r} is not the number of a point; whole numbers from 0 are"
             )
+        if len(word) > _MOST_DIGITS:
+            raise InputError(f"{path}, line {line}: {word[:40]!r} is too large for the number of a point")
     return np.array([int(word) for word in words], dtype=np.int64)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyParseError
 
+from pointseg.data.formats.ply_counts import check_ply_counts
 from pointseg.errors import InputError
 
 _FACES = {"face": {"vertex_indices": 3}}
@@ -92,10 +93,11 @@ def vertex_normals(coord: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _open(path: Path) -> PlyData:
+    check_ply_counts(path)
     try:
         # With lengths known, the faces are mapped into memory like the vertices instead of being parsed one by one.
         return PlyData.read(str(path), mmap="r", known_list_len=_FACES)
-    except (PlyParseError, ValueError) as error:
+    except (PlyParseError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path} is damaged or not a mesh of triangles ({' '.join(str(error).split())}); fetch it again"
         ) from error

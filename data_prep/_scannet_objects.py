@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import InputError
+from pointseg.untrusted import parse_json
 
 MESH = "_vh_clean_2.ply"
 LABELS = "_vh_clean_2.labels.ply"
@@ -19,6 +19,8 @@ SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 AGGREGATION = ".aggregation.json"
 INFO = ".txt"
 LABEL_TABLE = "scannetv2-labels.combined.tsv"
+
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def read_objects(aggregation: Path, segments: Path) -> Objects:
     doubtful: set[int] = set()
     unknown: set[int] = set()
     for k, group in enumerate(groups):
-        if not isinstance(group.get("label"), str) or not isinstance(group.get("objectId"), int):
+        number = group.get("objectId")
+        if not isinstance(group.get("label"), str) or type(number) is not int or abs(number) >= 2**31:
             raise InputError(f"{aggregation}: object {k} lacks its 'label' or 'objectId'; fetch the file again")
         listed = np.unique(_whole_numbers(aggregation, group, "segments"))
         place = np.minimum(np.searchsorted(present, listed), len(present) - 1)
@@ -110,7 +113,7 @@ def read_label_table(path: Path, column: str) -> dict[str, int]:
     table: dict[str, int] = {}
     for line, row in enumerate(rows, start=2):
         name, number = row.get("raw_category"), row.get(column)
-        if not name or not number or not number.isdecimal():
+        if not name or not number or not number.isdecimal() or len(number) > _MOST_DIGITS:
             raise InputError(
                 f"{path}, line {line}: raw_category is {name!r} and {column} is {number!r}; a word and a whole number "
                 f"are needed: fetch {LABEL_TABLE} of ScanNet v2 again"
@@ -149,7 +152,7 @@ def read_axis_alignment(path: Path) -> np.ndarray:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); fetch it again") from error
     if not isinstance(content, dict):
@@ -161,4 +164,7 @@ def _whole_numbers(path: Path, content: Mapping[str, Any], key: str) -> np.ndarr
     values = content.get(key)
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise InputError(f"{path} has no list of whole numbers {key!r}; fetch it again")
-    return np.array(values, dtype=np.int64)
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError as error:
+        raise InputError(f"{path}: {key!r} holds a number beyond 64 bits; fetch it again") from error

@@ -7,12 +7,14 @@ the inert classes below, which only keep the numbers' bytes. All other names are
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pointseg.errors import InputError
+from pointseg.untrusted import BoundedReader
 
 _WHOLE = re.compile(r"[iu][1248]")
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -36,8 +38,13 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         for core in ((".core", "._core") if name.startswith("multiarray") else ("",))
     ]
     try:
-        with torch.serialization.safe_globals(names):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns of pickles of other ages, which it then reads or refuses.
+        with (
+            torch.serialization.safe_globals(names),
+            BoundedReader(path) as file,
+            warnings.catch_warnings(action="ignore"),
+        ):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a file nobody vouches for can make the reader fail in any way

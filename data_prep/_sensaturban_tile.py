@@ -13,6 +13,7 @@ from plyfile import PlyData, PlyElementParseError, PlyParseError
 from data_prep._jobs import RawScene, join_scenes
 from data_prep._sensaturban_split import CUT_SHORT
 from pointseg.data.classes import SourceId
+from pointseg.data.formats.ply_counts import check_ply_counts
 from pointseg.errors import InputError
 
 _CLASS = "class"
@@ -62,6 +63,7 @@ def read_chunks(
 
 def _vertices(path: Path) -> np.ndarray:
     """(N,) structured, mapped into memory where the file is binary."""
+    check_ply_counts(path)
     try:
         ply = PlyData.read(str(path), mmap="c")
         data = ply["vertex"].data
@@ -75,7 +77,7 @@ def _vertices(path: Path) -> np.ndarray:
         ) from error
     except KeyError as error:
         raise InputError(f"{path} has no element 'vertex'; it is no point cloud") from error
-    except (PlyParseError, ValueError, UnicodeDecodeError) as error:
+    except (PlyParseError, ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read as PLY ({error}); fetch it again") from error
     if isinstance(data, np.memmap) and len(ply.elements) == 1:
         held = (path.stat().st_size - data.offset) / data.itemsize

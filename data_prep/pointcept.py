@@ -21,6 +21,7 @@ import numpy as np
 from data_prep._jobs import RawScene, SceneJob, add_store_arguments, run_prepare
 from data_prep._main import run_module
 from pointseg.data.classes import IGNORED, Classes
+from pointseg.data.npy import map_npy
 from pointseg.errors import InputError
 
 HELP = "Folders as Pointcept's preprocessing writes them (RAW/<split>/<scene>/coord.npy ...) to prepared scenes."
@@ -143,8 +144,8 @@ def _nothing(raw: Path) -> str:
 def _array(path: Path, points: int | None, columns: int) -> np.ndarray:
     """The numbers in a file, (N,) or (N, columns); (N, 1) counts as (N,)."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array = map_npy(path)
+    except ValueError as error:
         raise InputError(f"{path} is damaged or no array of numbers ({error}); preprocess the scene again") from error
     if columns == 1 and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

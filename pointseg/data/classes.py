@@ -13,6 +13,7 @@ import yaml
 from pointseg.atomic import replacing_file
 from pointseg.errors import InputError
 from pointseg.paths import configs_dir
+from pointseg.untrusted import parse_yaml, shown
 
 SourceId = int | str
 """How the raw files name a class: a word or a number."""
@@ -80,15 +81,15 @@ def load_classes(name_or_path: str | Path) -> Classes:
     """
     path = _find(name_or_path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the class file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a YAML file of classes: {error}") from error
     _check_keys(document, {"dataset", "classes"}, {"ignore"}, str(path))
     entries = document["classes"]
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: 'classes' must be a list of at least one class, not {entries!r}")
+        raise InputError(f"{path}: 'classes' must be a list of at least one class, not {shown(entries)}")
     wheres = [f"{path}, class {i}" for i in range(len(entries))]
     for entry, where in zip(entries, wheres, strict=True):
         _check_keys(entry, {"name", "color", "source"}, set(), where)
@@ -137,10 +138,10 @@ def _find(name_or_path: str | Path) -> Path:
 
 def _check_keys(entry: Any, required: set[str], optional: set[str], where: str) -> None:
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected a mapping with {', '.join(sorted(required))}, not {entry!r}")
+        raise InputError(f"{where}: expected a mapping with {', '.join(sorted(required))}, not {shown(entry)}")
     missing, unknown = required - set(entry), set(map(str, entry)) - required - optional
     if missing:
-        raise InputError(f"{where}: {', '.join(sorted(missing))} missing from {entry!r}")
+        raise InputError(f"{where}: {', '.join(sorted(missing))} missing from {shown(entry)}")
     if unknown:
         allowed = ", ".join(sorted(required | optional))
         raise InputError(f"{where}: unknown key {', '.join(sorted(unknown))}; allowed are {allowed}")
@@ -148,20 +149,24 @@ def _check_keys(entry: Any, required: set[str], optional: set[str], where: str) 
 
 def _name(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: {value!r} is not a name; it must be a non-empty word (quote words YAML converts)")
+        raise InputError(
+            f"{where}: {shown(value)} is not a name; it must be a non-empty word (quote words YAML converts)"
+        )
     return value
 
 
 def _color(value: Any, where: str) -> list[int]:
     whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
     if not whole or len(value) != 3 or not all(0 <= v <= 255 for v in value):
-        raise InputError(f"{where}: color is {value!r}; it must be three whole numbers 0..255, as in [0, 128, 255]")
+        raise InputError(
+            f"{where}: color is {shown(value)}; it must be three whole numbers 0..255, as in [0, 128, 255]"
+        )
     return list(value)
 
 
 def _sources(value: Any, where: str) -> tuple[SourceId, ...]:
     if not isinstance(value, list) or not all(isinstance(v, int | str) and not isinstance(v, bool) for v in value):
-        raise InputError(f"{where}: source ids are {value!r}; they must be a list of words or whole numbers")
+        raise InputError(f"{where}: source ids are {shown(value)}; they must be a list of words or whole numbers")
     return tuple(value)
 
 
@@ -169,5 +174,5 @@ def _check_unique(values: Sequence[SourceId], wheres: Sequence[str], what: str) 
     first: dict[SourceId, str] = {}
     for value, where in zip(values, wheres, strict=True):
         if value in first:
-            raise InputError(f"{where}: {what} {value!r} is taken by {first[value]} already; each may occur once")
+            raise InputError(f"{where}: {what} {shown(value)} is taken by {first[value]} already; each may occur once")
         first[value] = where

@@ -111,8 +111,11 @@ def _number(text: str, axis: str, where: str) -> float:
 def _class(text: str, where: str, classes: Classes) -> int:
     if text in classes.names:
         return classes.names.index(text)
-    if text.isascii() and text.isdigit() and int(text) < classes.num_classes:
-        return int(text)
+    if text.isascii() and text.isdigit():
+        # Compared as text, because Python refuses to read numbers of thousands of digits.
+        number = text.lstrip("0") or "0"
+        if number in map(str, range(classes.num_classes)):
+            return int(number)
     raise InputError(
         f"{where}: there is no class {text!r}; write one of {', '.join(classes.names)}, or a number from 0 to "
         f"{classes.num_classes - 1}"

@@ -33,6 +33,7 @@ from pointseg.data.classes import load_classes
 from pointseg.data.npy import save_array
 from pointseg.data.scene import PreparedScene, list_scenes
 from pointseg.errors import InputError
+from pointseg.untrusted import parse_json
 
 RECORD = "pointseg.json"
 """Written beside the splits: what the numbers and coordinates of the folders mean."""
@@ -124,7 +125,7 @@ def _refuse_foreign(out: Path, scenes: Sequence[PreparedScene]) -> None:
     """See that no folder is replaced that an earlier export did not write."""
     record = out / RECORD
     try:
-        ours = json.loads(record.read_text(encoding="utf-8"))["scenes"] if record.exists() else {}
+        ours = parse_json(record.read_text(encoding="utf-8"))["scenes"] if record.exists() else {}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is damaged ({error}); choose another folder") from error
     for scene in scenes:

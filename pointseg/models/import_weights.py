@@ -1,5 +1,6 @@
 """Weights trained elsewhere: MinkowskiEngine and spconv checkpoints into a model written in MinkowskiEngine's names."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pointseg.errors import InputError
+from pointseg.untrusted import BoundedReader
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Entries of a training checkpoint under which its weights lie."""
@@ -102,7 +104,9 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns of pickles of other ages, which it then reads or refuses.
+        with BoundedReader(path) as file, warnings.catch_warnings(action="ignore"):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}): pass a torch or safetensors file of weights.") from error
     except Exception as error:  # A damaged or hostile file can make torch's reader raise anything.

@@ -10,6 +10,7 @@ import copy
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from pointseg.data.formats.format import OURS, Columns, Format, Header, cut_short, no_extra, reading, writing
+from pointseg.data.formats.laz_chunks import check_chunks, points_at_a_time
 from pointseg.errors import InputError
+from pointseg.untrusted import BoundedReader
 
 _MARK = "pointseg: "
 _DESCRIPTIONS = {"pred": "class", "confidence": "of the class", "entropy": "nats"}
@@ -35,9 +38,17 @@ def _open(path: Path) -> Iterator[Any]:
     laspy = _laspy(path)
     _check_promises(path)
     # lazrs raises subclasses of RuntimeError.
-    with reading(path, path.suffix[1:].upper(), laspy.errors.LaspyException, RuntimeError), laspy.open(path) as reader:
+    with (
+        reading(path, path.suffix[1:].upper(), laspy.errors.LaspyException, RuntimeError),
+        BoundedReader(path) as file,
+        laspy.open(file) as reader,
+    ):
         if reader.header.are_points_compressed and not laspy.LazBackend.detect_available():
             raise no_extra(path, "lazrs", "las")
+        if any(d.num_elements == 0 for d in reader.header.point_format.dimensions):
+            raise InputError(f"{path} is damaged: it has a field of no size; fetch or export it again")
+        if reader.header.are_points_compressed:
+            check_chunks(path, file, reader.header)
         yield reader
 
 
@@ -126,7 +137,7 @@ def _bytes(record: Any) -> bytes:
 def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Columns]:
     with _open(path) as reader:
         promised, held = reader.header.point_count, 0
-        for points in reader.chunk_iterator(chunk_points):
+        for points in reader.chunk_iterator(points_at_a_time(reader.header.point_format.size, chunk_points)):
             held += len(points)
             yield {name: np.array(points[name]) for name in wanted}
         if held < promised:
@@ -138,6 +149,9 @@ def _write(source: Path, target: Path, added: Columns) -> None:
     with _open(source) as reader:
         header, evlrs = copy.deepcopy(reader.header), list(reader.evlrs or ())
     _refuse_waveforms(source, header, evlrs)
+    colons = [name for name in header.point_format.dimension_names if ":" in name]
+    if colons:
+        raise InputError(f"{source} has a field {colons[0]!r}; laspy cannot write a colon: rename the field")
     # An index of a cloud-optimised file points to bytes that will be elsewhere.
     header.vlrs = [record for record in header.vlrs if record.user_id != "copc"]
     evlrs = [record for record in evlrs if record.user_id != "copc"]
@@ -154,7 +168,10 @@ def _write(source: Path, target: Path, added: Columns) -> None:
             writer.write_points(_extended(laspy, points, header, added, start))
             start += len(points)
         if evlrs:
-            writer.write_evlrs(laspy.vlrs.vlrlist.VLRList(evlrs))
+            records = laspy.vlrs.vlrlist.VLRList(evlrs)
+            # laspy passes the setting on for the other records only.
+            records.write_to = partial(records.write_to, encoding_errors="surrogateescape")
+            writer.write_evlrs(records)
     if start < len(added["pred"]):
         raise cut_short(source, len(added["pred"]), start)
     # laspy puts today in the place of a date that is not set.
@@ -166,7 +183,7 @@ def _write(source: Path, target: Path, added: Columns) -> None:
 
 def _raw_points(path: Path) -> Iterator[Any]:
     with _open(path) as reader:
-        yield from reader.chunk_iterator(_WRITE_POINTS)
+        yield from reader.chunk_iterator(points_at_a_time(reader.header.point_format.size, _WRITE_POINTS))
 
 
 def _extended(laspy: ModuleType, points: Any, header: Any, added: Columns, start: int) -> Any:

@@ -5,13 +5,13 @@ The file is mapped into memory. Arrays of Python objects are pickles and refused
 
 from __future__ import annotations
 
-import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pointseg.data.formats.format import Columns, Format, Header, extend_rows, extended, reading
+from pointseg.data.npy import map_npy
 from pointseg.errors import InputError
 
 THREE_COLUMNS = {
@@ -20,8 +20,6 @@ THREE_COLUMNS = {
     **dict.fromkeys(("normal", "normals"), ("nx", "ny", "nz")),
 }
 """Names of (N, 3) arrays -> what their columns are."""
-BAD_HEADER = (SyntaxError, tokenize.TokenError)
-"""What NumPy raises beside ValueError for an array header that is not one."""
 _COPY_ROWS = 1_000_000
 
 
@@ -42,8 +40,8 @@ def columns_of(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, 
 
 
 def _load(path: Path) -> np.ndarray:
-    with reading(path, "NPY", *BAD_HEADER):
-        array = np.lib.format.open_memmap(path, mode="r")
+    with reading(path, "NPY"):
+        array = map_npy(path)
     table = array.ndim == 1 and array.dtype.names is not None
     plain = array.ndim == 2 and array.shape[1] >= 3 and array.dtype.kind in "iuf"
     if not table and not plain:

@@ -6,6 +6,8 @@ fields; writing back copies them, and any others, byte by byte. Arrays of Python
 
 from __future__ import annotations
 
+import lzma
+import math
 import shutil
 import zipfile
 import zlib
@@ -18,11 +20,34 @@ from typing import IO
 import numpy as np
 
 from pointseg.data.formats.format import Columns, Format, Header, reading, writing
-from pointseg.data.formats.numpy_array import BAD_HEADER, THREE_COLUMNS, columns_of
+from pointseg.data.formats.numpy_array import THREE_COLUMNS, columns_of
 from pointseg.data.formats.roles import plain_name
+from pointseg.data.npy import read_npy_header
 from pointseg.errors import InputError
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, *BAD_HEADER)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
+_MOST_EXPANSION, _ALWAYS_ALLOWED = 100, 1 << 26
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive, by name, each whole.
+
+    Raises:
+        InputError: It is damaged, promises far more than it holds, or has arrays of Python objects (pickles).
+    """
+    members = _members(path)
+    with reading(path, "NPZ", *_DAMAGED), zipfile.ZipFile(path) as archive:
+        left_out = [name for name in archive.namelist() if name.removesuffix(".npy") not in members]
+        if left_out:
+            raise InputError(f"{path} is damaged: its {left_out[0]} is no array of numbers; fetch or export it again")
+        return {name: _whole(archive, member) for name, member in members.items()}
+
+
+def _whole(archive: zipfile.ZipFile, member: _Member) -> np.ndarray:
+    with archive.open(f"{member.name}.npy") as file:
+        read_npy_header(file)
+        values = np.frombuffer(file.read(), member.dtype)
+    return values.reshape(member.shape, order="F" if member.fortran else "C")
 
 
 @dataclass(frozen=True)
@@ -35,31 +60,31 @@ class _Member:
 
 def _members(path: Path) -> dict[str, _Member]:
     """The arrays of the file, by name; object arrays are left out."""
-    members = {}
+    members: dict[str, _Member] = {}
+    total = 0
     with reading(path, "NPZ", *_DAMAGED), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 continue
             with archive.open(info) as file:
-                shape, fortran, dtype = _array_header(file)
+                shape, fortran, dtype = read_npy_header(file)
                 start = file.tell()
-            if dtype.hasobject:
+            if dtype.hasobject or dtype.itemsize == 0:
                 continue
-            held, promised = info.file_size - start, dtype.itemsize * int(np.prod(shape, dtype=object))
+            held, promised = info.file_size - start, dtype.itemsize * math.prod(shape)
             if held != promised:
                 raise InputError(
                     f"{path} is damaged: its array {info.filename[:-4]!r} of shape {shape} holds {held:,} bytes where "
                     f"{promised:,} are promised; fetch or export it again"
                 )
+            total += promised
+            if total > _ALWAYS_ALLOWED + _MOST_EXPANSION * path.stat().st_size:
+                raise InputError(
+                    f"{path} promises {total:,} bytes of numbers, over {_MOST_EXPANSION} times its size; if that is "
+                    "true, save it without compression"
+                )
             members[info.filename[:-4]] = _Member(info.filename[:-4], shape, dtype, fortran)
     return members
-
-
-def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
 
 
 def _points(path: Path, members: dict[str, _Member]) -> tuple[int, dict[str, tuple[str, int | None]]]:
@@ -97,10 +122,9 @@ def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Co
     with reading(path, "NPZ", *_DAMAGED), ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         files = {name: stack.enter_context(archive.open(f"{name}.npy")) for name in names}
-        whole = {name: np.lib.format.read_array(files[name]) for name in names if members[name].fortran}
-        for name in names:
-            if name not in whole:
-                _array_header(files[name])
+        whole = {name: _whole(archive, members[name]) for name in names if members[name].fortran}
+        for file in files.values():
+            read_npy_header(file)
         for start in range(0, count, chunk_points):
             rows = min(chunk_points, count - start)
             arrays = {
@@ -111,7 +135,7 @@ def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Co
 
 
 def _rows(file: IO[bytes], member: _Member, rows: int) -> np.ndarray:
-    row = member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=int))
+    row = member.dtype.itemsize * math.prod(member.shape[1:])
     return np.frombuffer(file.read(rows * row), member.dtype).reshape(rows, *member.shape[1:])
 
 

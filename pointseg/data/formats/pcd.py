@@ -75,7 +75,10 @@ def _layout(path: Path) -> _Layout:
     words = [line.decode("utf-8", "surrogateescape").split() for line in lines]
     entries = {w[0]: w[1:] for w in words if w and not w[0].startswith("#")}
     comments = tuple(" ".join(w).lstrip("# ") for w in words if w and w[0].startswith("#"))
+    keys = [w[0] for w in words if w and not w[0].startswith("#")]
     try:
+        if len(keys) > len(entries):
+            raise ValueError("an entry stands there twice")
         names = [f"_{i}" if n == "_" else n for i, n in enumerate(entries["FIELDS"])]
         counts = [int(c) for c in entries.get("COUNT", ["1"] * len(names))]
         kinds = [_kind(t, int(s)) for t, s in zip(entries["TYPE"], entries["SIZE"], strict=True)]

@@ -27,6 +27,7 @@ from pointseg.data.formats.format import (
     ours_in,
     reading,
 )
+from pointseg.data.formats.ply_counts import check_ply_counts
 from pointseg.data.formats.rows import RowFormat, row_chunks
 from pointseg.errors import InputError
 
@@ -211,7 +212,8 @@ def _mapped(layout: _Layout) -> np.ndarray:
 
 
 def _whole(path: Path) -> PlyData:
-    with reading(path, "PLY", PlyParseError):
+    check_ply_counts(path)
+    with reading(path, "PLY", PlyParseError, OverflowError):
         return PlyData.read(str(path))
 
 
@@ -296,7 +298,7 @@ def _new_header(layout: _Layout, added: Columns, dropped: frozenset[str]) -> lis
             lines += [f"property {_NAMES[v.dtype.str[1:]]} {n}".encode() + end for n, v in added.items()]
         if words and words[0] in ("element", "end_header"):
             element = words[1] if words[0] == "element" else ""
-        ours = element == "vertex" and words[0] == "property" and words[-1] in dropped
+        ours = element == "vertex" and words[:1] == ["property"] and words[-1] in dropped
         if ours or " ".join(words[1:]).startswith(COMMENT):
             continue
         lines.append(line)

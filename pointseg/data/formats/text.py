@@ -113,6 +113,11 @@ def _write(source: Path, target: Path, added: Columns) -> None:
             out.write(body + ending)
     if row != len(added["pred"]):
         raise cut_short(source, len(added["pred"]), row)
+    if _layout(target).rows.names[: len(layout.rows.names)] != layout.rows.names:
+        raise InputError(
+            f"{source}: with {len(added)} more columns its last comment would be read as the header line; remove that "
+            "line"
+        )
 
 
 def _cell(value: np.generic) -> str:

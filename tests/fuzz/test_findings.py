@@ -1,0 +1,328 @@
+"""What fuzzing once found, one small file each: every one of them is refused in one line now, or read."""
+
+import io
+import json
+import struct
+import zipfile
+
+import fuzz_clouds
+import fuzz_data_sets
+import fuzz_own_files
+import laspy
+import lazrs
+import numpy as np
+import pytest
+import torch
+from fuzz_containers import npy_bytes, npz_sample
+from fuzz_oracle import check_file
+from fuzz_parsers import PARSERS
+
+from pointseg.data.classes import load_classes
+from pointseg.data.formats import read_cloud, write_predictions
+from pointseg.data.npy import map_npy
+from pointseg.errors import InputError
+from pointseg.untrusted import BoundedReader, parse_json, parse_yaml, shown
+
+CLASSES = "dataset: mine\nclasses:\n- {name: a, color: [1, 2, 3], source: [SOURCE]}\n"
+HUGE = 1 << 40
+
+
+def refused(name, data, tmp_path, allowance=96 << 20):
+    """The message with which a parser refuses a file, within the bounds on time and memory."""
+    parser = PARSERS[name]
+    path = parser.place(tmp_path)
+    sample = parser.samples()[0]
+    path.write_bytes(sample.join(sample.parts))
+    parser.read(path)
+    path.write_bytes(data)
+    assert not check_file(parser.read, path, allowance)
+    with pytest.raises(InputError) as caught:
+        parser.read(path)
+    return str(caught.value)
+
+
+def npy(header, data=b""):
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header.encode() + data
+
+
+def array_header(shape, descr="'<f4'"):
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n"
+
+
+def test_messages_stay_one_line_that_can_be_printed():
+    message = str(InputError(f"a\nb\x1b[31m\u2028\udcff {'x' * 9000} end"))
+    assert message.startswith(r"a\nb\x1b[31m\u2028\udcff xxx")
+    assert message.endswith("x end")
+    assert len(message) <= 4000
+    assert str(InputError("wörds and 点云")) == "wörds and 点云"
+
+
+def test_a_read_beyond_the_end_makes_no_room_for_it(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with BoundedReader(tmp_path / "a") as file:
+        assert (file.read(4), file.read(1 << 60), file.read(5)) == (b"0123", b"456789", b"")
+        file.seek(2)
+        assert file.read() == b"23456789"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 5000, "nested too deeply"),
+        ("a: " + "9" * 5000, "a number is too long"),
+        ("a: 0x" + "F" * 5000, "a number is too long"),
+        ("a: !!timestamp 2001-99-99", "month must be"),
+        ("a: !!timestamp x", "."),
+        ("a: !!int ''", "."),
+        ("a: &a [1]\nb: *a", "aliases such as \\*a"),
+        ("x" * (1 << 20) + "x", "more than 1,048,576"),
+        ("a: !!python/name:os.system", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_pyyaml_fails_on_in_its_own_ways(text, said):
+    with pytest.raises(ValueError, match=said):
+        parse_yaml(text)
+
+
+def test_a_bomb_of_aliases_is_refused_before_it_is_shown(tmp_path):
+    lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    assert "aliases" in refused("classes", "\n".join(lines).encode(), tmp_path)
+
+
+def test_json_nested_too_deeply(tmp_path):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json("[" * 100_000)
+    assert "damaged" in refused("scannet segments", b'{"segIndices":' + b"[" * 100_000, tmp_path)
+
+
+def test_values_are_shown_shortened():
+    assert len(shown([["x" * 999] * 99] * 99)) < 4000
+    assert shown({"a": 1}) == "{'a': 1}"
+
+
+def test_a_class_file_of_shortened_and_long_values(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(CLASSES.replace("SOURCE", "9" * 5000))
+    with pytest.raises(InputError, match="too long"):
+        load_classes(path)
+    path.write_text(CLASSES.replace("SOURCE", "3"))
+    assert load_classes(path).source_ids == ((3,),)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0" * 5000 + "99", "²", "٣"])
+def test_a_click_of_a_class_that_is_no_number_of_one(number, tmp_path):
+    data = f"x,y,z,class\n1,2,3,{number}\n".encode()
+    assert "there is no class" in refused("clicks", data, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["npy", "scannet points of a scene", "pointcept coord"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        array_header((HUGE, 3)),
+        array_header((3, -1)),
+        array_header((2,), "'|O'"),
+        array_header((1 << 60,), "'<U0'"),
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (((\n",
+        "(" * 3000,
+        "- " * 3000,
+    ],
+)
+def test_arrays_whose_header_is_not_true(name, header, tmp_path):
+    assert refused(name, npy(header, b"\0" * 24), tmp_path)
+
+
+def test_an_array_header_that_is_longer_than_the_file(tmp_path):
+    assert "too long or cut short" in refused("npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff", tmp_path)
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 3)), np.arange(6.0).reshape(2, 3).T, np.array(7)])
+def test_arrays_are_mapped_as_numpy_reads_them(array, tmp_path):
+    (tmp_path / "a.npy").write_bytes(npy_bytes(array))
+    found = map_npy(tmp_path / "a.npy")
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    np.testing.assert_array_equal(found, array)
+
+
+def test_an_array_with_field_names_beyond_latin(tmp_path):
+    table = np.zeros(3, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("高さ", "f4")])
+    with pytest.warns(UserWarning, match="format 3.0"):
+        np.save(tmp_path / "a.npy", table)
+    assert map_npy(tmp_path / "a.npy").dtype.names == ("x", "y", "z", "高さ")
+
+
+def test_an_archive_that_is_a_bomb(tmp_path):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("coord.npy", "w") as member:
+        member.write(npy(array_header((25_000_000, 3))))
+        for _ in range(300):
+            member.write(bytes(1_000_000))
+    assert "times its size" in refused("npz", file.getvalue(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["npz", "scannet point lists"])
+def test_an_archive_that_lies_about_the_size_of_an_entry(name, tmp_path):
+    key = "scene0000_00" if name == "scannet point lists" else "coord"
+    data = npz_sample({key: np.zeros((5, 3))}, zipfile.ZIP_DEFLATED)
+    text = data.parts[0].replace(b"(5, 3)", b"(1099511627776, 3)")
+    assert refused(name, data.join((text, data.parts[1])), tmp_path)
+
+
+def _laz(point_format=6):
+    header = laspy.LasHeader(point_format=point_format, version="1.4")
+    cloud = laspy.LasData(header, laspy.ScaleAwarePointRecord.zeros(12, header=header))
+    cloud.X = np.arange(12)
+    data = io.BytesIO()
+    cloud.write(data, do_compress=True)
+    return bytearray(data.getvalue()), laspy.open(io.BytesIO(data.getvalue())).header.offset_to_point_data
+
+
+def _with(data, place, form, value):
+    struct.pack_into(form, data, place, value)
+    return bytes(data)
+
+
+def test_laz_files_that_would_end_the_process(tmp_path):
+    data, start = _laz()
+    table = struct.unpack_from("<q", data, start)[0]
+    assert "cannot be 2,863,311,530 chunks" in refused("laz", _with(data, table + 4, "<I", 0xAAAAAAAA), tmp_path / "a")
+    data, start = _laz()
+    layer = start + 8 + 30 + 4
+    assert "the layers of a chunk do not fit" in refused("laz", _with(data, layer, "<I", 2**31), tmp_path / "b")
+    data, start = _laz()
+    assert "table of chunks is not in the file" in refused("laz", _with(data, start, "<q", 2**62), tmp_path / "c")
+    data, _ = _laz()
+    assert "its chunks at most 50,000" in refused("laz", _with(data, 247, "<Q", 2**40), tmp_path / "d")
+
+
+@pytest.mark.parametrize("points", [1, 50_000, 50_001])
+@pytest.mark.parametrize("point_format", [3, 6, 8])
+def test_laz_files_of_one_and_two_chunks_are_read(point_format, points, tmp_path):
+    header = laspy.LasHeader(point_format=point_format)
+    cloud = laspy.LasData(header, laspy.ScaleAwarePointRecord.zeros(points, header=header))
+    cloud.X = np.arange(points)
+    cloud.write(str(tmp_path / "a.laz"))
+    with (tmp_path / "a.laz").open("rb") as file, laspy.open(file) as reader:
+        file.seek(reader.header.offset_to_point_data)
+        record = lazrs.LazVlr(reader.header.vlrs.get("LasZipVlr")[0].record_data)
+        assert len(lazrs.read_chunk_table(file, record)) == 1 + (points > 50_000)
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.laz").coord[:, 0], cloud.x)
+
+
+def _las(**fields):
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.add_extra_dims([laspy.ExtraBytesParams(name, kind) for name, kind in fields.items()])
+    cloud = laspy.LasData(header, laspy.ScaleAwarePointRecord.zeros(5, header=header))
+    cloud.X = np.arange(5)
+    cloud.evlrs = laspy.vlrs.vlrlist.VLRList([laspy.VLR("company", 5, "a word", b"kept")])
+    data = io.BytesIO()
+    cloud.write(data)
+    return data.getvalue()
+
+
+def test_a_las_field_of_no_size(tmp_path):
+    data = bytearray(_las(mine="3f4"))
+    place = data.index(b"mine\0") - 4  # reserved (2), type, options, name
+    assert "a field of no size" in refused("las", _with(data, place + 2, "<H", 0), tmp_path)
+
+
+def test_a_las_record_of_another_alphabet_is_carried_over(tmp_path):
+    (tmp_path / "a.las").write_bytes(_las().replace(b"a word", b"a w\xf6rd"))
+    write_predictions(tmp_path / "a.las", tmp_path / "b.las", np.arange(5))
+    assert b"a w\xf6rd" in (tmp_path / "b.las").read_bytes()
+    assert read_cloud(tmp_path / "b.las", label_field="pred").label.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_las_field_with_a_colon_cannot_be_written_back(tmp_path):
+    (tmp_path / "a.las").write_bytes(_las(mine="f4").replace(b"mine\0", b"m:ne\0"))
+    with pytest.raises(InputError, match="cannot write a colon"):
+        write_predictions(tmp_path / "a.las", tmp_path / "b.las", np.arange(5))
+
+
+def test_an_extended_las_record_beyond_the_end_makes_no_room(tmp_path):
+    data = bytearray(_las())
+    at = data.rindex(b"company\0")
+    PARSERS["las"].read(_written(tmp_path / "a.las", _with(data, at + 18, "<Q", HUGE)))
+
+
+def _written(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def test_blank_lines_in_a_ply_header(tmp_path):
+    head, body = fuzz_clouds.ply()[2].parts
+    path = _written(tmp_path / "a.ply", head.replace(b"property", b"\nproperty", 1) + body)
+    write_predictions(path, tmp_path / "b.ply", np.arange(fuzz_clouds.POINTS))
+    assert len(read_cloud(tmp_path / "b.ply").coord) == fuzz_clouds.POINTS
+
+
+def test_a_pcd_header_with_an_entry_twice(tmp_path):
+    head, body = fuzz_clouds.pcd()[0].parts
+    assert "stands there twice" in refused("pcd", head.replace(b"VERSION", b"FIELDS x\nVERSION") + body, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ply", "labelled ply", "scannet mesh", "sensaturban tile"])
+def test_ply_rows_that_cannot_be_there(name, tmp_path):
+    lists = "property list uchar int vertex_indices\n"
+    text = f"ply\nformat ascii 1.0\nelement vertex {1 << 31}\nproperty float x\n{lists}end_header\n1 0\n"
+    assert "cut short" in refused(name, text.encode(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scannet mesh", "scannet labels", "sensaturban tile"])
+def test_ply_text_with_a_number_beyond_its_type(name, tmp_path):
+    head, body = PARSERS[name].samples()[1].parts
+    first, rest = body.split(b"\n", 1)
+    words = [b"308" if i == 3 else word for i, word in enumerate(first.split())]
+    assert refused(name, head + b" ".join(words) + b"\n" + rest, tmp_path)
+
+
+@pytest.mark.parametrize(("offset", "x"), [("{}", "1"), ("[1]", "1"), ("[NaN, 0, 0]", "1"), ("[0, 0, 0]", "1e300")])
+def test_coordinates_that_a_view_cannot_show(offset, x, tmp_path):
+    fields = "".join(f"property double {axis}\n" for axis in "xyz")
+    text = f"ply\nformat ascii 1.0\ncomment pointseg offset {offset}\nelement vertex 1\n{fields}end_header\n{x} 2 3\n"
+    assert refused("labelled ply", text.encode(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scannet segments", {"segIndices": [1 << 70]}),
+        ("scannet aggregation", {"segGroups": [{"objectId": 1 << 70, "label": "a", "segments": [1]}]}),
+        ("scannet aggregation", {"segGroups": [{"objectId": 1, "label": "a", "segments": [1 << 70]}]}),
+    ],
+)
+def test_annotation_with_numbers_beyond_64_bits(name, content, tmp_path):
+    assert refused(name, json.dumps(content).encode(), tmp_path)
+
+
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_numbers_in_text_that_are_too_long(digits, tmp_path):
+    row = "9" * digits
+    assert refused("scannet label table", f"raw_category\tnyu40id\nwall\t{row}\n".encode(), tmp_path / "a")
+    assert "too large" in refused("scannet point lists", f"scene0000_00 {row}\n".encode(), tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [("weights pth", fuzz_own_files.torch_weights), ("scannet point lists", fuzz_data_sets.point_lists)],
+)
+def test_a_pickle_that_asks_for_more_than_is_there(name, sample, tmp_path):
+    old = b"".join(sample()[1].parts)
+    at = old.index(b"\x8a")  # LONG1, with which torch begins; LONG4 takes its length from the file
+    assert refused(name, old[:at] + b"\x8b" + struct.pack("<I", 2**31 - 1), tmp_path)
+
+
+def test_torch_says_nothing_of_old_pickles(tmp_path):
+    file = io.BytesIO()
+    torch.save({"scene0000_00": torch.arange(3)}, file, pickle_protocol=3, _use_new_zipfile_serialization=False)
+    path = _written(tmp_path / "points20", file.getvalue())
+    PARSERS["scannet point lists"].read(path)
+    assert check_file(PARSERS["scannet point lists"].read, path)
+
+
+def test_a_comment_does_not_become_a_header_by_added_columns(tmp_path):
+    path = _written(tmp_path / "a.xyz", b"# of x y z\n1 2 3\n4 5 6\n")
+    with pytest.raises(InputError, match="remove that line"):
+        write_predictions(path, tmp_path / "b.xyz", np.arange(2))
+    assert not (tmp_path / "b.xyz").exists()
