@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a network from sparse labels",
     "evaluate": "score runs on every raw point of the held-out scenes",
     "predict": "label cloud files, or the prepared scenes of a run",
-    "view": "pictures (PNG) and offline pages (HTML) of a cloud or a prediction",
+    "view": "clouds and predictions in the browser; pictures, offline pages, PLY and LAZ",
     "doctor": "show versions, devices, the engine in use and what is missing",
 }
 """Subcommands and their lines in ``--help``; each lives in the module of its name and is imported only when called."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from pointseg.cli.predict_clouds import add_cloud_arguments, model_spec, predict_clouds
+from pointseg.cli.run_clouds import WrittenFiles, predicted_cloud
 from pointseg.data.formats import SUFFIXES, write_predictions
 from pointseg.data.scene import PreparedScene, hash_file
 from pointseg.device import pick_device
@@ -16,7 +15,6 @@ from pointseg.inference import save_model
 from pointseg.progress import track
 from pointseg.training import Run
 from pointseg.training.loop import predictor
-from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.ply import write_ply
 
 HELP = """Predict cloud files with a trained model, or the prepared scenes of a run.
@@ -32,8 +30,8 @@ With --model: each cloud in its own format, every original field kept, with clas
 bounded memory and tile by tile; the same command goes on where it was stopped.
 
 Without: prepared scenes as one PLY each, every raw point in its order, in the scan's own coordinates, with its colour
-and the fields scalar_pred, scalar_gt, scalar_error and scalar_confidence, which CloudCompare opens as scalar fields of
-those names."""
+and the fields scalar_pred, scalar_gt, scalar_error, scalar_confidence, scalar_entropy and scalar_annotated (points the
+run was trained on), as far as they are known; CloudCompare opens them as scalar fields."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +80,7 @@ def _predict_scenes(run: Run, args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     predict = predictor(run, run.load_model(args.checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
+    written = WrittenFiles.of(out, run, args.checkpoint, args.data)
     for scene in track(run.scenes(args.splits, args.data), "predicting"):
         source = _source(scene) if args.native else None
         prediction = predict(scene)
@@ -91,18 +90,10 @@ def _predict_scenes(run: Run, args: argparse.Namespace) -> int:
             write_predictions(source, target, prediction.pred, confidence=prediction.confidence)
             print(target)
             continue
-        cloud = Cloud(
-            coord=np.asarray(scene.coord),
-            color=scene.color,
-            gt=scene.segment,
-            pred=prediction.pred,
-            confidence=prediction.confidence,
-            name=f"{scene.split}/{scene.name}",
-            offset=tuple(scene.offset.tolist()),
-        )
-        path = out / scene.split / f"{scene.name}.ply"
+        path = written.path(scene)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_ply(path, cloud, run.classes)
+        write_ply(path, predicted_cloud(run, scene, prediction), run.classes)
+        written.add(scene)
         print(path)
     return 0
 

@@ -4,127 +4,125 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from pointseg.data.classes import Classes, load_classes
-from pointseg.data.scene import open_scene
+from pointseg.cli.view_files import export_one, write_all
 from pointseg.errors import InputError
-from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import numbered_classes
-from pointseg.viewing.figure import scene_png
-from pointseg.viewing.html import scene_html
-from pointseg.viewing.ply import read_ply, read_ply_classes
+from pointseg.viewing.colors import MODES
+from pointseg.viewing.html import live_page
+from pointseg.viewing.live import LOOPBACK, LiveServer, Shelf
+from pointseg.viewing.palettes import PALETTES
+from pointseg.viewing.payload import MAX_POINTS, pack_scene
+from pointseg.viewing.sources import Source, Wishes, open_target, paired
 
-HELP = """Draw a cloud as a picture (PNG) and as a page for any browser (HTML), both readable offline.
+HELP = """Look at clouds, labels and predictions in the browser; write pictures, offline pages, files for other tools.
 
-  pointseg view runs/erda/predictions/Area_5/office_1.ply
-  pointseg view runs/erda/predictions --out pictures
-  pointseg view prepared/Area_5/office_1 --html office.html
-  pointseg view scan.ply --classes s3dis
+  pointseg view runs/erda                                       # the held-out scenes, predicted when opened
+  pointseg view runs/supervised runs/erda                       # two runs side by side
+  pointseg view data/s3dis --splits Area_5 --labels 1pct_seed0  # prepared scenes and their annotated points
+  pointseg view scan.laz --label-field classification --classes asprs
+  pointseg view runs/erda/predictions --out pictures            # a PNG and an offline page of every scene
+  pointseg view a.ply b.ply --html both.html                    # two clouds side by side in one offline page
+  pointseg view labelled.ply --laz out.laz --bake pred          # for QGIS, potree, CloudCompare
 
-TARGET is a PLY file with x, y, z (colours and labels are shown where it has them), a folder of PLY files, or a
-prepared scene folder. Without --png and --html both are written, beside the target or into --out."""
+TARGET is a run, a prepared scene, split or root, a cloud file (PLY LAS LAZ E57 PCD XYZ CSV TXT NPY NPZ) or a folder of
+them. Without a flag that names an output a page is served to browsers of this machine until Ctrl-C. From a remote
+machine forward the port: ssh -L 8080:localhost:8080 user@host."""
 
-
-@dataclass(frozen=True)
-class _Target:
-    """One cloud to draw: where it lies, and the path without suffix that its picture and page get by default."""
-
-    source: Path
-    result: Path
+_PORT = 8080
+_OUTPUTS = ("png", "html", "ply", "laz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("target", metavar="TARGET", type=Path, help="PLY file, folder of PLY files or prepared scene")
-    parser.add_argument("--png", metavar="FILE", type=Path, help="write only the picture (and the page with --html)")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write only the page (and the picture with --png)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for pictures and pages; made if absent")
-    parser.add_argument(
-        "--classes", metavar="NAME_OR_FILE", help="class names and colours, instead of the target's own"
-    )
+    parser.add_argument("targets", nargs="+", metavar="TARGET", type=Path, help="one, or two to compare")
+    show = parser.add_argument_group("what is shown")
+    show.add_argument("--splits", nargs="+", default=[], help="of a prepared root or run (default: all; held-out ones)")
+    show.add_argument("--labels", metavar="NAME", help="stored sparse labels to show on prepared scenes")
+    show.add_argument("--label-field", metavar="FIELD", help="field of a cloud file that is its ground truth")
+    show.add_argument("--classes", metavar="NAME_OR_FILE", help="class names and colours, instead of the target's own")
+    show.add_argument("--palette", choices=PALETTES, default="own", help="safe: for colour vision deficiency")
+    show.add_argument("--color", choices=tuple(MODES), metavar="MODE", help=f"to begin with: {', '.join(MODES)}")
+    show.add_argument("--dark", action="store_true", help="dark background")
+    show.add_argument("--max-points", type=int, metavar="N", help=f"of a page (default {MAX_POINTS:,})")
+    show.add_argument("--checkpoint", default="final", help="of a run: final (default), best, or a folder's name")
+    show.add_argument("--device", help="to predict on: cpu, cuda, mps (default: CUDA if there is one)")
+    live = parser.add_argument_group("the live page")
+    live.add_argument("--host", default=LOOPBACK, help="address to listen on (default %(default)s, this machine only)")
+    live.add_argument("--port", type=int, default=_PORT, help="0 takes any that is free (default %(default)s)")
+    live.add_argument("--open", action="store_true", help="open it in this machine's browser")
+    files = parser.add_argument_group("instead of it")
+    files.add_argument("--png", metavar="FILE", type=Path, help="write a picture")
+    files.add_argument("--html", metavar="FILE", type=Path, help="write an offline page; of two targets side by side")
+    files.add_argument("--out", metavar="DIR", type=Path, help="write a picture and a page of every scene")
+    files.add_argument("--ply", metavar="FILE", type=Path, help="write a PLY file with the labels as scalar fields")
+    files.add_argument("--laz", metavar="FILE", type=Path, help="write a LAZ (or LAS) file with the labels as fields")
+    files.add_argument("--bake", choices=tuple(MODES), metavar="MODE", help="colours of --ply and --laz")
+    files.add_argument("--desktop", action="store_true", help="open a window of Open3D (extra open3d)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw everything in the target; 1 if some but not all of a folder's files could be drawn."""
-    targets = _targets(args.target, args.out)
-    one_file = args.png is not None or args.html is not None
-    if one_file and len(targets) > 1:
-        raise InputError(
-            f"{args.target} holds {len(targets)} PLY files; --png and --html name one file, use --out DIR."
-        )
-    if one_file and args.out is not None:
-        raise InputError("--out says where both files go, --png and --html name each; give one or the other.")
-    pages, failed = [], []
-    for target in targets:
-        png = args.png if one_file else target.result.with_name(target.result.name + ".png")
-        page = args.html if one_file else target.result.with_name(target.result.name + ".html")
+    """Show what was asked; 1 if some but not all of several scenes could be written."""
+    _check(args)
+    wishes = Wishes(args.classes, args.palette, tuple(args.splits), args.labels, args.label_field)
+    sources = [_open(target, wishes, args) for target in args.targets]
+    if args.out is not None:
+        return write_all(sources, args)
+    if any(getattr(args, name) is not None for name in _OUTPUTS) or args.desktop:
+        return export_one(sources, args)
+    return _serve(sources, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if len(args.targets) > 2:
+        raise InputError(f"{len(args.targets)} targets; give one, or two to compare.")
+    if args.max_points is not None and args.max_points < 1:
+        raise InputError(f"--max-points is {args.max_points}; it must be at least 1.")
+    named = [name for name in _OUTPUTS if getattr(args, name) is not None] + ["desktop"] * args.desktop
+    if args.out is not None and named:
+        raise InputError(f"--out says where all files go, --{named[0]} asks for one thing; give one or the other.")
+    if args.bake and args.ply is None and args.laz is None:
+        raise InputError("--bake is for --ply and --laz; give one of them, or --color for a page or picture.")
+    if len(args.targets) == 2 and any(name != "html" for name in named):
+        raise InputError(f"--{named[0]} shows one target; leave the other out, or write --html.")
+
+
+def _open(target: Path, wishes: Wishes, args: argparse.Namespace) -> list[Source]:
+    if (target / "config.yaml").is_file():
+        # Here, because only runs need torch, which takes seconds to import.
+        from pointseg.cli.run_clouds import open_run
+
+        return open_run(target, wishes, args.checkpoint, args.device)
+    return open_target(target, wishes)
+
+
+def _serve(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
+    every = [source for group in sources for source in group]
+    address = "#" + "&".join(f"{side}={every.index(s)}" for side, s in zip("ab", _first_pair(sources), strict=False))
+    clouds = [{"id": i, "name": source.name, "source": source.source} for i, source in enumerate(every)]
+    page = live_page(clouds, title=every[0].source, mode=args.color or "", dark=args.dark)
+    most = args.max_points or MAX_POINTS // len(sources)
+    shelf = Shelf(every, lambda cloud, classes: pack_scene(cloud, classes, most))
+    with LiveServer(page, shelf, args.host, args.port) as server:
+        url = server.url + (address if len(sources) == 2 else "")
+        print(f"{len(every)} {'scene' if len(every) == 1 else 'scenes'} at {url}")
+        if server.only_here:
+            tunnel = f"ssh -L {server.port}:localhost:{server.port} user@host"
+            print(f"from another machine: {tunnel}, then the same address")
+        else:
+            warning = f"warning: --host {args.host} lets every machine that reaches this one see the scenes"
+            print(warning, file=sys.stderr)
+        print("Ctrl-C ends it.", flush=True)
+        if args.open and not webbrowser.open(url):
+            print("no browser could be opened here", file=sys.stderr)
         try:
-            _draw(target.source, png, page, args.classes)
-        except InputError as error:
-            if len(targets) == 1:
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            failed.append(target.source)
-            continue
-        pages += [page] if page is not None else []
-    if len(failed) == len(targets):
-        raise InputError(f"none of the {len(targets)} PLY files in {args.target} could be drawn.")
-    if pages:
-        print(f"\nOpen {pages[0]} in a browser; it needs no network, so it can be copied or mailed as it is.")
-    return 1 if failed else 0
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nended")
+    return 0
 
 
-def _targets(target: Path, out: Path | None) -> list[_Target]:
-    if target.is_file():
-        if target.suffix.lower() != ".ply":
-            raise InputError(f"{target} is not a PLY file; give a .ply, a folder of them or a prepared scene folder.")
-        return [_Target(target, (out or target.parent) / target.stem)]
-    if not target.is_dir():
-        raise InputError(f"there is no {target}; give a PLY file, a folder of them or a prepared scene folder.")
-    if (target / "coord.npy").is_file():
-        return [_Target(target, (out or target.resolve().parent) / target.resolve().name)]
-    files = sorted(path for path in target.rglob("*") if path.suffix.lower() == ".ply" and path.is_file())
-    if not files:
-        raise InputError(f"{target} holds no PLY file and is no prepared scene folder (it has no coord.npy).")
-    return [_Target(path, (out or target) / path.relative_to(target).with_suffix("")) for path in files]
-
-
-def _draw(source: Path, png: Path | None, page: Path | None, given: str | None) -> None:
-    cloud = _load(source)
-    classes = load_classes(given) if given is not None else _own_classes(source)
-    if classes is None:
-        classes = numbered_classes(cloud.num_classes)
-        if cloud.num_classes:
-            print(
-                f"{source}: no class names are known, so ids are shown as 'class 0' and on; name them with --classes."
-            )
-    for path, write in ((png, scene_png), (page, scene_html)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            print(write(path, cloud, classes))
-
-
-def _load(source: Path) -> Cloud:
-    if source.is_file():
-        return read_ply(source)
-    scene = open_scene(source)
-    x, y, z = scene.meta["offset"]
-    return Cloud(
-        coord=np.asarray(scene.coord),
-        color=scene.color,
-        gt=scene.segment,
-        name=f"{scene.split}/{scene.name}",
-        offset=(x, y, z),
-    )
-
-
-def _own_classes(source: Path) -> Classes | None:
-    """The classes written inside a PLY file, or those of the prepared root a scene lies in."""
-    if source.is_file():
-        return read_ply_classes(source)
-    class_file = source.resolve().parent.parent / "classes.yaml"
-    return load_classes(class_file) if class_file.is_file() else None
+def _first_pair(sources: Sequence[list[Source]]) -> tuple[Source, ...]:
+    return (sources[0][0],) if len(sources) == 1 else paired(sources[0], sources[1])[0]

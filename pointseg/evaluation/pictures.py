@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pointseg.atomic import replacing_file
 from pointseg.evaluation.calibration import BINS, Calibration
+from pointseg.viewing.drawing import LIGHT, RGB, font, readable_on, vertical_text
 
-_INK = (30, 36, 44)
-_FAINT = (110, 118, 128)
-_GRID = (222, 226, 231)
+_INK, _FAINT, _GRID = LIGHT.ink, LIGHT.faint, LIGHT.grid
+_ABSENT = (205, 210, 216)  # rows of classes that are not in the truth
 _LOW, _HIGH = np.array([250, 251, 253]), np.array([8, 64, 129])
 _MARGIN = 28
 _SIDE = 520  # of the plot of calibration, and the least of the matrix, pixels
+_NUMBERED = 30  # the least height of a cell with a number in it
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
@@ -34,30 +35,31 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> Image.Image:
     """
     total = matrix.sum(1, keepdims=True)
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
-    cell = min(max(_SIDE // len(names), 8), 48)
-    font = _font(max(min(cell - 2, 15), 7))
-    label = int(max(font.getlength(name) for name in names)) + 12
-    left, top, side = _MARGIN + 24 + label, 88 + label, cell * len(names)
+    # Cells that hold a number, or, of too many classes for that, just a name beside them.
+    cell = min(max(_SIDE // len(names), _NUMBERED if len(names) <= 40 else 11), 48)
+    letters, numbers = font(min(cell - 2, 15)), font(max(cell * 2 // 5, 8))
+    label = int(max(letters.getlength(name) for name in names)) + 12
+    left, top, side = _MARGIN + 30 + label, 106 + label, cell * len(names)
     sheet = Image.new("RGB", (max(left + side + 96, 480), top + side + _MARGIN), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, 24), "Confusion matrix", fill=_INK, font=_font(22), anchor="lm")
-    pen.text((_MARGIN, 48), "share of the true class, %", fill=_FAINT, font=_font(14), anchor="lm")
-    numbers = _font(max(cell // 3, 8))
+    pen.text((_MARGIN, 24), "Confusion matrix", fill=_INK, font=font(22), anchor="lm")
+    absent = "; grey: not in the truth" if (total == 0).any() else ""
+    pen.text((_MARGIN, 50), f"share of the true class, %{absent}", fill=_FAINT, font=font(14), anchor="lm")
     for row, name in enumerate(names):
         y = top + row * cell
-        pen.text((left - 8, y + cell / 2), name, fill=_INK, font=font, anchor="rm")
-        _vertical_text(sheet, (left + row * cell, top - 8), cell, name, font)
+        pen.text((left - 8, y + cell / 2), name, fill=_INK, font=letters, anchor="rm")
+        vertical_text(sheet, (left + (row + 0.5) * cell, top - 8 - letters.getlength(name) / 2), name, letters)
         for column, value in enumerate(share[row]):
             x = left + column * cell
-            fill = _shade(value) if total[row] else _GRID
+            fill = _shade(value) if total[row] else _ABSENT
             pen.rectangle((x, y, x + cell - 1, y + cell - 1), fill=fill)
-            if cell >= 24 and value >= 0.005:
-                ink = "white" if value > 0.35 else _INK
-                pen.text((x + cell / 2, y + cell / 2), f"{100 * value:.0f}", fill=ink, font=numbers, anchor="mm")
+            if cell >= _NUMBERED and value >= 0.005:
+                text, at = f"{100 * value:.0f}", (x + cell / 2, y + cell / 2)
+                pen.text(at, text, fill=readable_on(fill), font=numbers, anchor="mm")
     pen.rectangle((left - 1, top - 1, left + side, top + side), outline=_FAINT)
-    _vertical_text(sheet, (_MARGIN - 16, top + side // 2 + 20), 20, "truth", _font(15))
-    pen.text((left + side, top - label - 8), "prediction", fill=_INK, font=_font(15), anchor="rm")
-    _color_bar(pen, left + side + 22, top, side)
+    vertical_text(sheet, (_MARGIN, top + side / 2), "truth", font(15))
+    pen.text((left + side / 2, top - label - 12), "prediction", fill=_INK, font=font(15), anchor="mm")
+    _color_bar(pen, left + side + 22, top, min(side, _SIDE))
     return sheet
 
 
@@ -69,8 +71,8 @@ def calibration_picture(calibration: Calibration) -> Image.Image:
     sheet = Image.new("RGB", (left + _SIDE + _MARGIN, top + _SIDE + 34 + below + 62), "white")
     pen = ImageDraw.Draw(sheet)
     title = "Calibration" if np.isnan(calibration.error) else f"Calibration: error {100 * calibration.error:.1f} %"
-    pen.text((_MARGIN, 24), title, fill=_INK, font=_font(22), anchor="lm")
-    pen.text((_MARGIN, 50), "below the diagonal: surer than right", fill=_FAINT, font=_font(14), anchor="lm")
+    pen.text((_MARGIN, 24), title, fill=_INK, font=font(22), anchor="lm")
+    pen.text((_MARGIN, 50), "below the diagonal: surer than right", fill=_FAINT, font=font(14), anchor="lm")
     _axes(pen, left, top, _SIDE, _SIDE)
     pen.line((left, top + _SIDE, left + _SIDE, top), fill=_FAINT, width=2)
     known = np.flatnonzero(calibration.points > 0)
@@ -83,9 +85,9 @@ def calibration_picture(calibration: Calibration) -> Image.Image:
     for i in known:
         x0, x1 = left + i * _SIDE / BINS + 1, left + (i + 1) * _SIDE / BINS - 1
         pen.rectangle((x0, base - max(share[i] * below, 1), x1, base), fill=tuple(_HIGH))
-    pen.text((left + _SIDE / 2, base + 44), "confidence, %", fill=_INK, font=_font(15), anchor="mm")
-    _vertical_text(sheet, (8, top + _SIDE // 2 + 50), 24, "accuracy, %", _font(15))
-    _vertical_text(sheet, (8, base), 24, "points, %", _font(15))
+    pen.text((left + _SIDE / 2, base + 44), "confidence, %", fill=_INK, font=font(15), anchor="mm")
+    vertical_text(sheet, (20, top + _SIDE / 2), "accuracy, %", font(15))
+    vertical_text(sheet, (20, base - below / 2), "points, %", font(15))
     return sheet
 
 
@@ -96,12 +98,12 @@ def _axes(
     for step in range(steps_up + 1):
         y = top + height - step * height / steps_up
         pen.line((left, y, left + width, y), fill=_GRID)
-        pen.text((left - 8, y), f"{100 * step // steps_up}", fill=_FAINT, font=_font(13), anchor="rm")
+        pen.text((left - 8, y), f"{100 * step // steps_up}", fill=_FAINT, font=font(13), anchor="rm")
     for step in range(6):
         x = left + step * width / 5
         pen.line((x, top, x, top + height), fill=_GRID)
         if numbers:
-            pen.text((x, top + height + 14), f"{20 * step}", fill=_FAINT, font=_font(13), anchor="mm")
+            pen.text((x, top + height + 14), f"{20 * step}", fill=_FAINT, font=font(13), anchor="mm")
 
 
 def _color_bar(pen: ImageDraw.ImageDraw, x: int, y: int, height: int) -> None:
@@ -110,26 +112,10 @@ def _color_bar(pen: ImageDraw.ImageDraw, x: int, y: int, height: int) -> None:
     pen.rectangle((x, y, x + 16, y + height - 1), outline=_FAINT)
     for value in (0, 50, 100):
         at = y + (height - 1) * (1 - value / 100)
-        pen.text((x + 24, at), f"{value}", fill=_FAINT, font=_font(13), anchor="lm")
+        pen.text((x + 24, at), f"{value}", fill=_FAINT, font=font(13), anchor="lm")
 
 
-def _shade(share: float) -> tuple[int, int, int]:
+def _shade(share: float) -> RGB:
     # The square root keeps confusions of a few per cent visible.
     red, green, blue = (_LOW + (_HIGH - _LOW) * np.sqrt(share)).astype(int).tolist()
     return red, green, blue
-
-
-def _vertical_text(
-    sheet: Image.Image, bottom_left: tuple[int, int], width: int, text: str, font: ImageFont.FreeTypeFont
-) -> None:
-    """Text that reads upwards, ending at the bottom of a column."""
-    strip = Image.new("RGB", (int(font.getlength(text)) + 2, width), "white")
-    ImageDraw.Draw(strip).text((0, width / 2), text, fill=_INK, font=font, anchor="lm")
-    turned = strip.rotate(90, expand=True)
-    sheet.paste(turned, (bottom_left[0], bottom_left[1] - turned.height))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

@@ -13,6 +13,7 @@ from pointseg.data.collate import VoxelBatch
 from pointseg.data.dataset import voxel_features
 from pointseg.data.scene import PreparedScene
 from pointseg.data.voxel import VoxelGrid
+from pointseg.inference.tile_network import require_finite
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,20 @@ class ScenePrediction:
         grid: the voxel grid predicted on.
         voxel_pred: (V,) int16 class.
         voxel_confidence: (V,) float32, the softmax probability of that class.
+        voxel_entropy: (V,) float32 nats, of the softmax; None where only the class and its probability are known.
     """
 
     grid: VoxelGrid
     voxel_pred: np.ndarray
     voxel_confidence: np.ndarray
+    voxel_entropy: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, grid: VoxelGrid, probability: np.ndarray) -> ScenePrediction:
+        """From the class probabilities (V, K) of a grid's voxels."""
+        entropy = -(probability * np.log(np.maximum(probability, np.finfo(np.float32).tiny))).sum(1)
+        confidence = probability.max(1).astype(np.float32)
+        return cls(grid, probability.argmax(1).astype(np.int16), confidence, np.maximum(entropy, 0).astype(np.float32))
 
     @property
     def pred(self) -> np.ndarray:
@@ -38,6 +48,11 @@ class ScenePrediction:
     def confidence(self) -> np.ndarray:
         """(N,) float32."""
         return np.asarray(self.voxel_confidence[self.grid.inverse])
+
+    @property
+    def entropy(self) -> np.ndarray | None:
+        """(N,) float32 nats."""
+        return None if self.voxel_entropy is None else np.asarray(self.voxel_entropy[self.grid.inverse])
 
 
 def predict_scene(
@@ -60,9 +75,9 @@ def predict_scene(
         bf16: run under bfloat16 autocast.
 
     Raises:
-        InputError: the scene has no stored grid of that size.
+        InputError: the scene has no stored grid of that size, is damaged, or the network's output is not finite.
     """
-    grid = scene.grid(voxel_size)
+    grid = scene.sound_grid(voxel_size)
     position = np.asarray(scene.coord)[grid.point]
     inputs = voxel_features(position, grid.color, float(np.asarray(scene.coord[:, 2]).min()), features)
     was_training = model.training
@@ -71,7 +86,7 @@ def predict_scene(
         probability = voxel_probabilities(model, grid, inputs, position, device, bf16)
     finally:
         model.train(was_training)
-    return ScenePrediction(grid, probability.argmax(1).astype(np.int16), probability.max(1))
+    return ScenePrediction.of(grid, probability)
 
 
 @torch.no_grad()
@@ -92,4 +107,6 @@ def voxel_probabilities(
     )
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         _, logits = model(batch.to(device))
-    return np.asarray(logits.float().softmax(1).cpu().numpy())
+    share = logits.float().softmax(1)
+    require_finite(share.amax(1))
+    return np.asarray(share.cpu().numpy())

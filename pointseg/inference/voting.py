@@ -89,7 +89,7 @@ def predict_by_votes(
     """
     if votes == 1:
         return predict_scene(model, scene, voxel_size=voxel_size, features=features, device=device, bf16=bf16)
-    stored, raw = scene.grid(voxel_size), np.asarray(scene.coord)
+    stored, raw = scene.sound_grid(voxel_size), np.asarray(scene.coord)
     total = 0
     was_training = model.training
     model.eval()
@@ -102,5 +102,4 @@ def predict_by_votes(
             total = total + share[grid.inverse[stored.point]]
     finally:
         model.train(was_training)
-    mean = np.asarray(total) / votes
-    return ScenePrediction(stored, mean.argmax(1).astype(np.int16), mean.max(1).astype(np.float32))
+    return ScenePrediction.of(stored, np.asarray(total) / votes)

@@ -69,7 +69,7 @@ def check_classes(cloud: Cloud, classes: Classes) -> None:
     if cloud.num_classes > len(classes.names):
         raise InputError(
             f"the cloud {cloud.name!r} holds class id {cloud.num_classes - 1} but {classes.dataset!r} names only "
-            f"{len(classes.names)} classes; give the class file the labels were made with."
+            f"{len(classes.names)} classes; name the class file the labels were made with (--classes)."
         )
 
 
@@ -95,16 +95,14 @@ def _rgb(cloud: Cloud, classes: Classes) -> np.ndarray:
     return cloud.color.copy()
 
 
-def _gt(cloud: Cloud, classes: Classes) -> np.ndarray:
-    assert cloud.gt is not None
-    check_classes(cloud, classes)
-    return class_colors(cloud.gt, classes)
+def _of_classes(part: str) -> Callable[[Cloud, Classes], np.ndarray]:
+    """The painter of a part that holds class ids."""
 
+    def paint(cloud: Cloud, classes: Classes) -> np.ndarray:
+        check_classes(cloud, classes)
+        return class_colors(getattr(cloud, part), classes)
 
-def _pred(cloud: Cloud, classes: Classes) -> np.ndarray:
-    assert cloud.pred is not None
-    check_classes(cloud, classes)
-    return class_colors(cloud.pred, classes)
+    return paint
 
 
 def _error(cloud: Cloud, classes: Classes) -> np.ndarray:
@@ -122,12 +120,6 @@ def _entropy(cloud: Cloud, classes: Classes) -> np.ndarray:
     assert cloud.entropy is not None
     most = float(np.log(max(classes.num_classes, 2)))
     return ramp(1 - np.minimum(cloud.entropy / most, 1), CONFIDENCE_RAMP)
-
-
-def _pseudo(cloud: Cloud, classes: Classes) -> np.ndarray:
-    assert cloud.pseudo is not None
-    check_classes(cloud, classes)
-    return class_colors(cloud.pseudo, classes)
 
 
 def _normal(cloud: Cloud, classes: Classes) -> np.ndarray:
@@ -160,12 +152,12 @@ def _height(cloud: Cloud, classes: Classes) -> np.ndarray:
 
 MODES: dict[str, Mode] = {
     "rgb": Mode("colour", ("color",), _rgb),
-    "gt": Mode("ground truth", ("gt",), _gt),
-    "pred": Mode("prediction", ("pred",), _pred),
+    "gt": Mode("ground truth", ("gt",), _of_classes("gt")),
+    "pred": Mode("prediction", ("pred",), _of_classes("pred")),
     "error": Mode("error", ("gt", "pred"), _error),
     "confidence": Mode("confidence", ("confidence",), _confidence),
     "entropy": Mode("entropy", ("entropy",), _entropy),
-    "pseudo": Mode("pseudo-label", ("pseudo",), _pseudo),
+    "pseudo": Mode("pseudo-label", ("pseudo",), _of_classes("pseudo")),
     "annotated": Mode("annotated points", ("annotated",), _annotated),
     "height": Mode("height", (), _height),
     "normal": Mode("normal", ("normal",), _normal),

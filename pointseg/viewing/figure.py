@@ -1,30 +1,29 @@
-"""One PNG of a scene: colour, truth, prediction and error side by side, from above and from the side."""
+"""One PNG of a scene: its colourings side by side, from above and from the side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
-from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import (
-    IGNORED_COLOR,
-    MODES,
-    RIGHT_COLOR,
-    WRONG_COLOR,
-    available_modes,
-    check_classes,
-    colorize,
-)
+from pointseg.viewing.captions import SHOWS_CLASSES, has_bar, header, legend_entries, mode_bar, mode_title
+from pointseg.viewing.cloud import IGNORED, Cloud
+from pointseg.viewing.colors import available_modes, check_classes, class_colors, colorize
+from pointseg.viewing.drawing import DARK, LIGHT, Style, fitted_font, flowing_legend, scale_bar, wrapped
 from pointseg.viewing.opening import cut_ceiling, cut_near_walls
 from pointseg.viewing.scores import class_iou
 from pointseg.viewing.splat import (
+    LARGEST_POINT,
     Camera,
+    Marks,
+    Raster,
+    find_marks,
     fit_camera,
     oblique_axes,
     paint,
@@ -33,173 +32,231 @@ from pointseg.viewing.splat import (
     top_axes,
     view_bounds,
 )
-from pointseg.viewing.thinning import even_steps, short_count
+from pointseg.viewing.thinning import even_steps
 
 _MAX_DRAWN = 4_000_000  # points: many for every pixel of a panel
 _COLUMNS = ("rgb", "gt", "pred", "error")
-_PANEL_WIDTH = 460
-_MARGIN = 28
-_GAP = 16
-_INK = (30, 36, 44)
-_FAINT = (110, 118, 128)
+_MOST_COLUMNS = 4  # side by side
+_PANEL = 460
+_MARGIN, _GAP = 28, 16
+_WIDTHS = (480, 4000)  # of a picture whose width was asked for: legible, and drawn in less than 4 GB
+# Letters are at least 14 units high: with 966 units in 170 mm of paper that is 7 points.
+_UNITS_ACROSS = 966
+_LEAST_UNIT = 0.8
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The drawn picture's style, pixels of one panel's width and of all between the margins, and panels in a row."""
+
+    style: Style
+    panel: int
+    content: int
+    columns: int
 
 
 @dataclass(frozen=True)
 class _View:
-    """One row: the points drawn, the camera, the panel's size in pixels and what to say about it."""
+    """One row: the points drawn, the camera, what each pixel shows and what to say about it."""
 
     keep: np.ndarray
     camera: Camera
-    size: tuple[int, int]
+    raster: Raster
     caption: str
 
 
-def scene_png(path: str | Path, cloud: Cloud, classes: Classes) -> Path:
-    """Draw a scene into one PNG file.
-
-    Columns are colour, ground truth, prediction and error, as far as the cloud has them (height where it has none of
-    them); rows are the view from above and an oblique view. A room's ceiling is cut away, and the picture says where.
+def scene_png(
+    path: str | Path,
+    cloud: Cloud,
+    classes: Classes,
+    *,
+    modes: Sequence[str] = (),
+    dark: bool = False,
+    width: int | None = None,
+) -> Path:
+    """Draw a scene into one PNG file; the arguments after ``path`` are those of :func:`draw_scene`.
 
     Args:
         path: the file; written under a temporary name and renamed.
-        cloud: N points.
-        classes: names and colours of the class ids.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: if the cloud has no points, ``classes`` does not cover its ids or the folder is absent.
+        InputError: those of :func:`draw_scene`, or the folder is absent.
     """
     path = Path(path)
-    if cloud.num_points == 0:
-        raise InputError(f"the cloud {cloud.name!r} has no points, so there is nothing to draw.")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} of the picture {path.name} does not exist; make it first.")
-    check_classes(cloud, classes)
-    picture = draw_scene(cloud, classes)
+    picture = draw_scene(cloud, classes, modes=modes, dark=dark, width=width)
     with replacing_file(path) as unfinished:
         picture.save(unfinished, format="PNG")
     return path
 
 
-def draw_scene(cloud: Cloud, classes: Classes) -> Image.Image:
-    """The picture :func:`scene_png` writes."""
-    modes = [mode for mode in _COLUMNS if mode in available_modes(cloud)] or ["height"]
-    drawn = cloud if cloud.num_points <= _MAX_DRAWN else cloud.take(even_steps(cloud.num_points, _MAX_DRAWN))
-    views = _views(drawn)
-    legend = _legend(cloud, classes, modes, len(modes) * (_PANEL_WIDTH + _GAP) - _GAP)
-    head = 92
-    width = 2 * _MARGIN + len(modes) * (_PANEL_WIDTH + _GAP) - _GAP
-    height = head + 34 + sum(view.size[1] + 34 for view in views) + legend.height + _MARGIN
-    sheet = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(sheet)
-    _header(pen, cloud, classes, width)
-    for column, mode in enumerate(modes):
-        x = _MARGIN + column * (_PANEL_WIDTH + _GAP)
-        pen.text((x + _PANEL_WIDTH / 2, head + 14), MODES[mode].title, fill=_INK, font=_font(20), anchor="mm")
-    y = head + 34
-    colors = {mode: colorize(drawn, mode, classes) for mode in modes}
-    for view in views:
-        coord = drawn.coord[view.keep]
-        raster = rasterize(coord, view.camera, view.size, point_size_for(coord, view.camera))
-        for column, mode in enumerate(modes):
-            x = _MARGIN + column * (_PANEL_WIDTH + _GAP)
-            sheet.paste(Image.fromarray(paint(raster, colors[mode][view.keep])), (x, y))
-        pen.text((_MARGIN, y + view.size[1] + 14), view.caption, fill=_FAINT, font=_font(14), anchor="lm")
-        _scale_bar(pen, view.camera.scale, width - _MARGIN, y + view.size[1] + 14)
-        y += view.size[1] + 34
-    sheet.paste(legend, (_MARGIN, y))
-    return sheet
+def draw_scene(
+    cloud: Cloud, classes: Classes, *, modes: Sequence[str] = (), dark: bool = False, width: int | None = None
+) -> Image.Image:
+    """A scene in several colourings, from above and from the side.
+
+    A room's ceiling is cut away, and the picture says where. Up to four colourings stand side by side, further ones
+    below. Annotated points are enlarged.
+
+    Args:
+        cloud: N points.
+        classes: names and colours of the class ids.
+        modes: names of ``MODES``, in this order; without any, colour, ground truth, prediction and error as far as
+            the cloud has them, and height where it has none of them.
+        dark: light letters on a dark ground.
+        width: pixels of the whole picture, 480 to 4000; letters grow with it so that, printed 170 mm wide, none is
+            smaller than 7 points. None makes every panel 460 pixels wide.
+
+    Raises:
+        InputError: if the cloud has no points or not what a mode shows, or ``classes`` does not cover its ids, or
+            the width is not allowed.
+    """
+    if cloud.num_points == 0:
+        raise InputError(f"the cloud {cloud.name!r} has no points, so there is nothing to draw.")
+    check_classes(cloud, classes)
+    chosen = list(modes) or [mode for mode in _COLUMNS if mode in available_modes(cloud)] or ["height"]
+    layout = _layout(len(chosen), dark, width)
+    index = _drawn(cloud)
+    drawn = cloud if len(index) == cloud.num_points else cloud.take(index)
+    colors = {mode: colorize(drawn, mode, classes) for mode in chosen}
+    iou = None if cloud.gt is None or cloud.pred is None else class_iou(cloud.gt, cloud.pred, classes.num_classes)
+    views = _views(drawn, layout)
+    strips = [
+        header(
+            cloud, drawn.num_points, iou, any(mode in SHOWS_CLASSES for mode in chosen), layout.content, layout.style
+        )
+    ]
+    for start in range(0, len(chosen), layout.columns):
+        row = chosen[start : start + layout.columns]
+        strips.append(_titles(cloud, classes, row, layout))
+        strips += [_row(drawn, view, row, colors, classes, layout) for view in views]
+    strips.append(flowing_legend(legend_entries(cloud, classes, chosen, iou), layout.content, layout.style))
+    return _stacked(strips, layout)
 
 
-def _views(cloud: Cloud) -> list[_View]:
+def _layout(count: int, dark: bool, width: int | None) -> _Layout:
+    columns = -(-count // -(-count // _MOST_COLUMNS))  # rows as even as can be
+    paper = DARK if dark else LIGHT
+    if width is None:
+        return _Layout(Style(paper), _PANEL, columns * (_PANEL + _GAP) - _GAP, columns)
+    if not _WIDTHS[0] <= width <= _WIDTHS[1]:
+        raise InputError(
+            f"a picture of {width} pixels cannot be drawn; its width must be {_WIDTHS[0]} to {_WIDTHS[1]}."
+        )
+    style = Style(paper, max(width / _UNITS_ACROSS, _LEAST_UNIT))
+    content = width - 2 * style.px(_MARGIN)
+    return _Layout(style, (content - (columns - 1) * style.px(_GAP)) // columns, content, columns)
+
+
+def _drawn(cloud: Cloud) -> np.ndarray:
+    """The points (M,) that are drawn: all, or an even share of them and every annotated one."""
+    if cloud.num_points <= _MAX_DRAWN:
+        return np.arange(cloud.num_points)
+    share = even_steps(cloud.num_points, _MAX_DRAWN)
+    return share if cloud.annotated is None else np.union1d(share, np.flatnonzero(cloud.annotated != IGNORED))
+
+
+def _views(cloud: Cloud, layout: _Layout) -> list[_View]:
     opening = cut_ceiling(cloud.coord)
     inside = cloud.coord[opening.keep]
-    above = "" if opening.height is None else f", cut {opening.height:.1f} m above the floor"
-    top = _fitted(inside, top_axes())
-    side = _fitted(inside, oblique_axes())
+    top = _fitted(inside, top_axes(), layout.panel)
+    side = _fitted(inside, oblique_axes(), layout.panel)
+    if opening.height is None:
+        return [
+            _view(cloud, opening.keep, top, "from above", layout),
+            _view(cloud, opening.keep, side, "from the side", layout),
+        ]
+    cut = f"cut {opening.height:.1f} m above the floor"
     kept = opening.keep.copy()
-    if opening.height is not None:
-        kept[opening.keep] = cut_near_walls(inside, side[0])
-        above += ", near walls left out"
+    kept[opening.keep] = cut_near_walls(inside, side[0])
     return [
-        _View(opening.keep, *top, "from above" + above.split(", near")[0]),
-        _View(kept, *side, "from the side" + above),
+        _view(cloud, opening.keep, top, f"from above, {cut}", layout),
+        _view(cloud, kept, side, f"from the side, {cut}, near walls left out", layout),
     ]
 
 
-def _fitted(coord: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Camera, tuple[int, int]]:
-    """A camera and a panel whose shape follows the scene's, between 1:2 and 5:4 (height to width)."""
+def _fitted(
+    coord: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarray], width: int
+) -> tuple[Camera, tuple[int, int]]:
+    """A camera and a panel whose shape follows the scene's, between 2:5 and 23:20 (height to width)."""
     low, high = view_bounds(coord, axes)
     extent = np.maximum(high - low, 1e-6)
-    size = (_PANEL_WIDTH, int(_PANEL_WIDTH * np.clip(extent[1] / extent[0] * 1.02, 0.4, 1.15)))
+    size = (width, int(width * np.clip(extent[1] / extent[0] * 1.02, 0.4, 1.15)))
     return fit_camera(coord, axes, size), size
 
 
-def _header(pen: ImageDraw.ImageDraw, cloud: Cloud, classes: Classes, width: int) -> None:
-    pen.text((_MARGIN, 38), cloud.name or "scene", fill=_INK, font=_font(30), anchor="lm")
-    extent = np.ptp(cloud.coord, axis=0)
-    some = "" if cloud.num_points <= _MAX_DRAWN else f" ({short_count(_MAX_DRAWN)} drawn)"
-    facts = f"{cloud.num_points:,} points{some}   {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} m"
-    pen.text((_MARGIN, 72), facts, fill=_FAINT, font=_font(16), anchor="lm")
-    if cloud.gt is None or cloud.pred is None:
-        return
-    iou = class_iou(cloud.gt, cloud.pred, len(classes.names))
-    present = np.isfinite(iou)
-    if present.any():
-        score = f"mIoU {100 * float(iou[present].mean()):.1f} %"
-        pen.text((width - _MARGIN, 38), score, fill=_INK, font=_font(30), anchor="rm")
-        wrong = cloud.error
-        assert wrong is not None
-        share = 100 * float((wrong == 1).sum()) / max(int((wrong >= 0).sum()), 1)
-        text = f"mean over its {int(present.sum())} classes, IoU of each below   {share:.1f} % of points wrong"
-        pen.text((width - _MARGIN, 72), text, fill=_FAINT, font=_font(16), anchor="rm")
+def _view(
+    cloud: Cloud, keep: np.ndarray, fitted: tuple[Camera, tuple[int, int]], caption: str, layout: _Layout
+) -> _View:
+    camera, size = fitted
+    coord = cloud.coord[keep]
+    points = point_size_for(coord, camera, LARGEST_POINT * max(layout.panel / _PANEL, 1))
+    return _View(keep, camera, rasterize(coord, camera, size, points), caption)
 
 
-def _legend(cloud: Cloud, classes: Classes, modes: list[str], width: int) -> Image.Image:
-    """Swatches and names of the classes in the scene, flowing over as many lines as they need."""
-    entries: list[tuple[tuple[int, ...], str]] = []
-    labels = [ids for mode, ids in (("gt", cloud.gt), ("pred", cloud.pred)) if mode in modes and ids is not None]
-    if labels:
-        used = np.unique(np.concatenate([np.unique(ids) for ids in labels]))
-        iou = None if len(labels) < 2 else class_iou(labels[0], labels[1], len(classes.names))
-        for k in used[used >= 0]:
-            score = "" if iou is None or not np.isfinite(iou[k]) else f" {100 * iou[k]:.0f} %"
-            entries.append((tuple(int(v) for v in classes.colors[k]), classes.names[k] + score))
-        if (used < 0).any():
-            entries.append((IGNORED_COLOR, "ignored"))
-    if "error" in modes:
-        entries += [(RIGHT_COLOR, "right"), (WRONG_COLOR, "wrong")]
-    font, line = _font(17), 30
-    places, x, y = [], 0.0, 0
-    for color, text in entries:
-        need = 24 + font.getlength(text) + 26
-        if x > 0 and x + need > width + 26:
-            x, y = 0.0, y + line
-        places.append((x, y, color, text))
-        x += need
-    strip = Image.new("RGB", (width, y + line + 10 if entries else 1), "white")
-    pen = ImageDraw.Draw(strip)
-    for x, y, color, text in places:
-        pen.rounded_rectangle((x, y + 12, x + 16, y + 28), radius=3, fill=color, outline=(205, 210, 215))
-        pen.text((x + 24, y + 20), text, fill=_INK, font=font, anchor="lm")
-    return strip
+def _titles(cloud: Cloud, classes: Classes, row: list[str], layout: _Layout) -> Image.Image:
+    style, panel = layout.style, layout.panel
+    bars = any(has_bar(mode) for mode in row)
+    sheet = style.sheet(layout.content, style.px(34 + (26 if bars else 0)))
+    pen = ImageDraw.Draw(sheet)
+    for column, mode in enumerate(row):
+        x, title = column * (panel + style.px(_GAP)), mode_title(cloud, mode)
+        letters = fitted_font(style, title, 20, 14, panel)
+        pen.text((x + panel / 2, style.px(16)), title, fill=style.paper.ink, font=letters, anchor="mm")
+        if bars:
+            sheet.paste(mode_bar(cloud, classes, mode, panel, style), (x, style.px(32)))
+    return sheet
 
 
-def _scale_bar(pen: ImageDraw.ImageDraw, scale: float, right: int, y: int) -> None:
-    """A bar of 1, 2 or 5 times a power of ten metres, between a ninth and a quarter of the panel."""
-    metres = 10.0 ** np.floor(np.log10(scale * _PANEL_WIDTH / 4))
-    metres *= max(step for step in (1, 2, 5) if step * metres <= scale * _PANEL_WIDTH / 4)
-    left = right - metres / scale
-    pen.line((left, y, right, y), fill=_INK, width=3)
-    for x in (left, right):
-        pen.line((x, y - 5, x, y + 5), fill=_INK, width=2)
-    text = f"{metres:g} m" if metres >= 1 else f"{metres * 100:g} cm"
-    pen.text((left - 10, y), text, fill=_INK, font=_font(14), anchor="rm")
+def _row(
+    cloud: Cloud, view: _View, row: list[str], colors: dict[str, np.ndarray], classes: Classes, layout: _Layout
+) -> Image.Image:
+    """One view in several colourings, with its caption and its scale bar."""
+    style, panel = layout.style, layout.panel
+    drawn = (len(row) - 1) * (panel + style.px(_GAP)) + panel
+    letters, bar = style.font(14), round(panel / 4)
+    marks = _marks(cloud, view, classes, layout) if "annotated" in row else None
+    caption = wrapped(view.caption + _seen(cloud, marks), letters, drawn - bar - style.px(90))
+    height = view.raster.index.shape[0] * panel // view.raster.index.shape[1]
+    sheet = style.sheet(layout.content, height + style.px(14 + 20 * len(caption)))
+    for column, mode in enumerate(row):
+        shown = marks if mode == "annotated" else None
+        pixels = paint(view.raster, colors[mode][view.keep], style.paper.ground, shown)
+        sheet.paste(Image.fromarray(pixels), (column * (panel + style.px(_GAP)), 0))
+    pen, y = ImageDraw.Draw(sheet), height + style.px(14)
+    for number, line in enumerate(caption):
+        pen.text((0, y + number * style.px(20)), line, fill=style.paper.faint, font=letters, anchor="lm")
+    scale_bar(pen, view.camera.scale, drawn, y, bar, style)
+    return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+def _marks(cloud: Cloud, view: _View, classes: Classes, layout: _Layout) -> Marks:
+    """The annotated points of a view; the more there are, the smaller, so that they never hide the scene."""
+    assert cloud.annotated is not None
+    chosen = np.flatnonzero(cloud.annotated != IGNORED)
+    even = 0.4 * _PANEL / np.sqrt(max(len(chosen), 1))
+    diameter = float(np.clip(even, 2.5, 13) * max(layout.panel / _PANEL, 1))
+    drawn = chosen[view.keep[chosen]]
+    colors = class_colors(cloud.annotated[drawn], classes)
+    return find_marks(view.raster, cloud.coord[drawn], colors, view.camera, diameter)
+
+
+def _seen(cloud: Cloud, marks: Marks | None) -> str:
+    if marks is None or cloud.annotated is None:
+        return ""
+    count = int((cloud.annotated != IGNORED).sum())
+    return "" if len(marks.row) == count else f", {len(marks.row):,} of {count:,} annotated points in sight"
+
+
+def _stacked(strips: list[Image.Image], layout: _Layout) -> Image.Image:
+    margin, width = layout.style.px(_MARGIN), layout.content + 2 * layout.style.px(_MARGIN)
+    top = layout.style.px(20)
+    sheet = layout.style.sheet(width, top + sum(strip.height for strip in strips) + margin)
+    for strip in strips:
+        sheet.paste(strip, (margin, top))
+        top += strip.height
+    return sheet

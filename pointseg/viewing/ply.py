@@ -3,7 +3,8 @@
 CloudCompare's PLY filter takes a vertex property of any number type as a scalar field by itself only when its name
 holds "scal", and drops a leading ``scalar_`` from the name it shows; a property whose name holds "red" (as "pred"
 does) it takes for the red channel when no colour came before it. The labels are therefore named ``scalar_pred``,
-``scalar_gt``, ``scalar_error``, ``scalar_confidence`` and ``scalar_annotated``, and every file has colours.
+``scalar_gt``, ``scalar_error``, ``scalar_confidence``, ``scalar_entropy``, ``scalar_pseudo`` and ``scalar_annotated``,
+and every file has colours.
 """
 
 from __future__ import annotations
@@ -18,16 +19,30 @@ from plyfile import PlyData, PlyElement, PlyParseError
 
 from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
+from pointseg.data.formats.ply_counts import check_ply_counts
 from pointseg.errors import InputError
+from pointseg.untrusted import parse_json, shown
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import check_classes, class_colors
+from pointseg.viewing.colors import check_classes, class_colors, colorize
 
 logger = logging.getLogger(__name__)
 
 _TAG = "pointseg "
 _FLOAT32_SPACING = 1e-4  # metres: coarser than this, x y z are written as float64
+_FARTHEST = 1e12  # metres; far beyond it float32 has no numbers
 _GREY = 170
-_LABELS = {"pred": "i2", "gt": "i2", "error": "i1", "confidence": "f4", "annotated": "i2"}
+_LABELS = {
+    "pred": "i2",
+    "gt": "i2",
+    "error": "i1",
+    "confidence": "f4",
+    "entropy": "f4",
+    "pseudo": "i2",
+    "annotated": "i2",
+}
+_NORMALS = ("nx", "ny", "nz")
+_COLORS = ("red", "green", "blue")
+_ADDED = "added"  # the comment of a file that predictions were written into
 
 
 def write_ply(
@@ -35,6 +50,8 @@ def write_ply(
     cloud: Cloud,
     classes: Classes | None = None,
     offset: tuple[float, float, float] | None = None,
+    *,
+    bake: str = "",
 ) -> Path:
     """Write ``cloud`` as one binary little-endian PLY file with its labels as scalar fields.
 
@@ -47,12 +64,14 @@ def write_ply(
         cloud: N points.
         classes: names and colours of the class ids.
         offset: metres to add to ``cloud.coord``; ``cloud.offset`` if None.
+        bake: a colouring whose colours the file gets instead of the cloud's own; needs ``classes``.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: if the folder is absent, or ``classes`` does not cover the cloud's ids.
+        InputError: if the folder is absent, ``classes`` does not cover the cloud's ids, or the cloud cannot be shown
+            in that colouring.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -60,7 +79,7 @@ def write_ply(
     if classes is not None:
         check_classes(cloud, classes)
     shift = np.asarray(cloud.offset if offset is None else offset, dtype=np.float64)
-    vertex, color_from = _vertices(cloud, shift, classes)
+    vertex, color_from = _vertices(cloud, shift, classes, bake)
     comments = [f"{_TAG}name {json.dumps(cloud.name)}", f"{_TAG}offset {json.dumps(shift.tolist())}"]
     if color_from is not None:
         comments.append(f"{_TAG}colors {json.dumps(color_from)}")
@@ -91,24 +110,28 @@ def read_ply(path: str | Path) -> Cloud:
     if "vertex" not in data:
         raise InputError(f"{path} has no element 'vertex', only {[e.name for e in data.elements]}.")
     vertex = data["vertex"].data
-    names = vertex.dtype.names or ()
+    names = tuple(name for name in vertex.dtype.names or () if vertex.dtype[name].kind != "O")  # lists are objects
     missing = [axis for axis in "xyz" if axis not in names]
     if missing:
         raise InputError(f"{path} has no vertex property {', '.join(missing)}; it has {', '.join(names) or 'none'}.")
     notes = _notes(data.comments)
     coord = np.stack([vertex[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    offset = np.asarray(notes.get("offset", _needed_offset(coord)), dtype=np.float64)
+    far = np.abs(coord).max(initial=0)
+    if far > _FARTHEST:
+        raise InputError(f"{path} has coordinates up to {far:g}; they must be metres: export it again in those.")
+    offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(coord)
     parts: dict[str, np.ndarray] = {}
-    for label in ("pred", "gt", "annotated", "confidence"):
+    for label in (label for label in _LABELS if label != "error"):
         # Scanners store a confidence of their own; only beside a prediction is it the probability of one.
-        if label == "confidence" and "pred" not in parts:
+        if label in ("confidence", "entropy") and "pred" not in parts:
             continue
         field = f"scalar_{label}" if f"scalar_{label}" in names else label
         if field in names:
             parts[label] = _label(vertex[field], _LABELS[label], path, field)
     return Cloud(
         coord=coord - offset,
-        color=None if "colors" in notes else _read_color(vertex),
+        color=None if "colors" in notes else _read_color(vertex, names),
+        normal=unit_normals(np.stack([vertex[n] for n in _NORMALS], axis=1)) if set(_NORMALS) <= set(names) else None,
         name=str(notes.get("name") or path.stem),
         offset=(float(offset[0]), float(offset[1]), float(offset[2])),
         **parts,
@@ -141,25 +164,49 @@ def read_ply_classes(path: str | Path) -> Classes | None:
     )
 
 
-def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None) -> tuple[np.ndarray, str | None]:
-    """The structured array of the file, and what the colours stand for when the cloud has none."""
+def unit_normals(normal: np.ndarray) -> np.ndarray:
+    """Normals (N, 3) of any length as float32 of length 1; 0 where they are 0 or not finite."""
+    normal = np.where(np.isfinite(normal).all(axis=1, keepdims=True), normal, 0).astype(np.float64)
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    return (normal / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def needed_offset(coord: np.ndarray) -> np.ndarray:
+    """Zero, or the floor of the smallest coordinates where float32 would lose a tenth of a millimetre."""
+    finite = coord[np.isfinite(coord).all(axis=1)]
+    if len(finite) == 0 or np.spacing(np.float32(np.abs(finite).max())) <= _FLOAT32_SPACING:
+        return np.zeros(3)
+    return np.floor(finite.min(axis=0))
+
+
+def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None, bake: str) -> tuple[np.ndarray, str | None]:
+    """The structured array of the file, and what the colours stand for when they are not the cloud's own."""
     coord = cloud.coord.astype(np.float64) + shift
     far = np.float32(np.abs(coord).max()) if len(coord) else np.float32(0)
     number = "<f8" if np.spacing(far) > _FLOAT32_SPACING else "<f4"
     present = [label for label in _LABELS if getattr(cloud, label) is not None]
-    fields = [(axis, number) for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
+    fields = [(axis, number) for axis in "xyz"] + [(c, "u1") for c in _COLORS]
+    if cloud.normal is not None:
+        fields += [(axis, "<f4") for axis in _NORMALS]
     vertex = np.empty(len(coord), dtype=fields + [(f"scalar_{label}", "<" + _LABELS[label]) for label in present])
     for i, axis in enumerate("xyz"):
         vertex[axis] = coord[:, i]
     color, color_from = cloud.color, None
-    if color is None:
+    if bake:
+        if classes is None:
+            raise InputError(f"the colouring {bake!r} needs the classes; give the class file.")
+        color, color_from = colorize(cloud, bake, classes), bake
+    elif color is None:
         ids = cloud.pred if cloud.pred is not None else cloud.gt
         if ids is not None and classes is not None:
             color, color_from = class_colors(ids, classes), "pred" if cloud.pred is not None else "gt"
         else:
             color, color_from = np.full((len(coord), 3), _GREY, dtype=np.uint8), "grey"
-    for i, channel in enumerate(("red", "green", "blue")):
+    for i, channel in enumerate(_COLORS):
         vertex[channel] = color[:, i]
+    if cloud.normal is not None:
+        for i, axis in enumerate(_NORMALS):
+            vertex[axis] = cloud.normal[:, i]
     for label in present:
         vertex[f"scalar_{label}"] = getattr(cloud, label)
     return vertex, color_from
@@ -169,8 +216,11 @@ def _parse(path: Path) -> PlyData:
     if not path.is_file():
         raise InputError(f"there is no PLY file {path}.")
     try:
+        check_ply_counts(path)
         return PlyData.read(str(path))
-    except (PlyParseError, ValueError, UnicodeDecodeError, EOFError, MemoryError) as error:
+    except InputError:
+        raise
+    except (PlyParseError, ValueError, OverflowError, EOFError) as error:
         raise InputError(f"{path} cannot be read as PLY ({error}); export it again as binary PLY.") from error
 
 
@@ -178,12 +228,12 @@ def _notes(comments: list[str]) -> dict[str, Any]:
     """Our comments as {key: value}; the key "class" collects a list."""
     notes: dict[str, Any] = {}
     for comment in comments:
-        if not comment.startswith(_TAG):
+        key, _, text = comment.removeprefix(_TAG).partition(" ")
+        if not comment.startswith(_TAG) or key == _ADDED:
             continue
-        key, _, text = comment[len(_TAG) :].partition(" ")
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = parse_json(text)
+        except ValueError:
             logger.warning("ignored the PLY comment %r: its value cannot be read", comment)
             continue
         if key == "class":
@@ -193,26 +243,26 @@ def _notes(comments: list[str]) -> dict[str, Any]:
     return notes
 
 
-def _needed_offset(coord: np.ndarray) -> np.ndarray:
-    """Zero, or the floor of the smallest coordinates where float32 would lose a tenth of a millimetre."""
-    finite = coord[np.isfinite(coord).all(axis=1)]
-    if len(finite) == 0 or np.spacing(np.float32(np.abs(finite).max())) <= _FLOAT32_SPACING:
-        return np.zeros(3)
-    return np.floor(finite.min(axis=0))
+def _offset(value: Any, path: Path) -> np.ndarray:
+    numbers = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
+    if not numbers or not all(abs(v) <= _FARTHEST for v in value):
+        raise InputError(f"{path} states the offset {shown(value)}; it must be three numbers: export it again.")
+    return np.array(value, dtype=np.float64)
 
 
 def _label(values: np.ndarray, kind: str, path: Path, field: str) -> np.ndarray:
     """A label column as its own type; other tools write class ids back as floats."""
     if kind == "f4":
         return values.astype(np.float32)
-    ids = values.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        ids = values.astype(np.int64)
     if values.dtype.kind == "f" and not np.array_equal(ids, values):
         raise InputError(f"{path}: the property {field} holds numbers that are not whole, so it is no class id.")
     return ids
 
 
-def _read_color(vertex: np.ndarray) -> np.ndarray | None:
-    channels = [vertex[c] for c in ("red", "green", "blue") if c in (vertex.dtype.names or ())]
+def _read_color(vertex: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
+    channels = [vertex[c] for c in _COLORS if c in names]
     if len(channels) < 3:
         return None
     color = np.stack(channels, axis=1)

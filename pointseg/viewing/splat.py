@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 SUPERSAMPLE = 2
-_LARGEST_POINT = 12.0  # pixels
+LARGEST_POINT = 12.0  # pixels
 _EDL_STRENGTH = 3.0
 _EDL_RINGS = (1, 2)  # pixels of the supersampled picture
+_RIM = (30, 36, 44)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,22 @@ class Raster:
 
     index: np.ndarray
     depth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Points to draw as discs with a dark rim on top of a picture.
+
+    Attributes:
+        row, column: (A,) int64 pixels of the supersampled picture, the nearest point last.
+        rgb: (A, 3) uint8.
+        diameter: picture pixels, rim included.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    rgb: np.ndarray
+    diameter: float
 
 
 def top_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,27 +115,47 @@ def rasterize(coord: np.ndarray, camera: Camera, size: tuple[int, int], point_si
         point_size: diameter of a point in picture pixels.
     """
     width, height = size[0] * SUPERSAMPLE, size[1] * SUPERSAMPLE
-    index = np.full(height * width, -1, dtype=np.int64)
-    depth = np.full(height * width, np.inf, dtype=np.float32)
-    local = (coord - camera.center) @ np.stack([camera.right, camera.up, camera.forward], axis=1)
-    pixel = local[:, :2] / (camera.scale / SUPERSAMPLE)
-    column = np.floor(pixel[:, 0] + width / 2).astype(np.int64)
-    row = np.floor(height / 2 - pixel[:, 1]).astype(np.int64)
+    row, column, away = _project(coord, camera, (width, height))
     inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
     # Far points first: numpy keeps the last value written to a repeated index, so the nearest point stays.
-    order = inside[np.argsort(-local[inside, 2], kind="stable")]
-    flat = row[order] * width + column[order]
-    index[flat] = order
-    depth[flat] = local[order, 2]
-    return _grow(Raster(index.reshape(height, width), depth.reshape(height, width)), point_size * SUPERSAMPLE / 2)
+    order = inside[np.argsort(-away[inside], kind="stable")]
+    rank = np.full((height, width), -1, dtype=np.int32)
+    rank[row[order], column[order]] = np.arange(len(order))
+    rank = _grow(rank, point_size * SUPERSAMPLE / 2)
+    # The last entries stand for pixels without a point, whose rank is -1.
+    index = np.append(order, -1)[rank]
+    depth = np.append(away[order], np.inf).astype(np.float32)[rank]
+    return Raster(index, depth)
 
 
-def paint(raster: Raster, rgb: np.ndarray, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+def find_marks(raster: Raster, coord: np.ndarray, rgb: np.ndarray, camera: Camera, diameter: float) -> Marks:
+    """Which of the points ``coord`` (A, 3) with colours ``rgb`` (A, 3) can be seen in ``raster`` of ``camera``.
+
+    A point counts as hidden when something lies nearer by more than the disc's radius at its pixel: points of its own
+    surface never hide it, however slanted.
+    """
+    height, width = raster.depth.shape
+    row, column, away = _project(coord, camera, (width, height))
+    inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
+    slack = camera.scale * diameter / 2
+    seen = inside[away[inside] <= raster.depth[row[inside], column[inside]] + slack]
+    order = seen[np.argsort(-away[seen], kind="stable")]
+    return Marks(row[order], column[order], rgb[order], diameter)
+
+
+def paint(
+    raster: Raster,
+    rgb: np.ndarray,
+    background: tuple[int, int, int] = (255, 255, 255),
+    marks: Marks | None = None,
+) -> np.ndarray:
     """The finished picture (H, W, 3) uint8 of ``raster`` with point colours ``rgb`` (N, 3) uint8, shaded by depth."""
     table = np.concatenate([rgb, np.array([background], dtype=np.uint8)])
     color = table[raster.index].astype(np.float32) * depth_shade(raster.depth)[..., None]
     height, width = raster.index.shape
     fine = Image.fromarray(np.rint(color).astype(np.uint8))
+    if marks is not None:
+        _draw_marks(fine, marks)
     return np.asarray(fine.resize((width // SUPERSAMPLE, height // SUPERSAMPLE), Image.Resampling.BOX))
 
 
@@ -152,7 +189,7 @@ def depth_shade(depth: np.ndarray) -> np.ndarray:
     return np.where(seen, np.exp(-_EDL_STRENGTH * 5 * response / count), 1).astype(np.float32)
 
 
-def point_size_for(coord: np.ndarray, camera: Camera) -> float:
+def point_size_for(coord: np.ndarray, camera: Camera, largest: float = LARGEST_POINT) -> float:
     """A point diameter in picture pixels at which surfaces close: 2.6 times the typical spacing of points.
 
     The spacing is measured as the area that the points cover, on a coarse grid of the picture, per visible point.
@@ -164,21 +201,48 @@ def point_size_for(coord: np.ndarray, camera: Camera) -> float:
     keys = np.floor(local / cell).astype(np.int64)
     counts = np.unique(keys[:, 0] * 1_000_003 + keys[:, 1], return_counts=True)[1]
     spacing = cell / np.sqrt(np.percentile(counts, 30))
-    return float(np.clip(2.6 * spacing, 1.0, _LARGEST_POINT))
+    return float(np.clip(2.6 * spacing, 1.0, largest))
 
 
-def _grow(raster: Raster, radius: float) -> Raster:
-    """Every lit pixel as a disc; exact, because a point hidden at its own pixel is hidden over its whole disc."""
+def _project(coord: np.ndarray, camera: Camera, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column (N,) int64 in the supersampled picture of ``size`` = (width, height), and depth (N,) metres."""
+    local = (coord - camera.center) @ np.stack([camera.right, camera.up, camera.forward], axis=1)
+    pixel = local[:, :2] / (camera.scale / SUPERSAMPLE)
+    column = np.floor(pixel[:, 0] + size[0] / 2).astype(np.int64)
+    row = np.floor(size[1] / 2 - pixel[:, 1]).astype(np.int64)
+    return row, column, local[:, 2]
+
+
+def _draw_marks(fine: Image.Image, marks: Marks) -> None:
+    pen = ImageDraw.Draw(fine)
+    radius = marks.diameter * SUPERSAMPLE / 2
+    rim = max(1, round(radius / 4))
+    for row, column, color in zip(marks.row.tolist(), marks.column.tolist(), marks.rgb.tolist(), strict=True):
+        corners = (column - radius, row - radius, column + radius, row + radius)
+        pen.ellipse(corners, fill=tuple(color), outline=_RIM, width=rim)
+
+
+def _grow(rank: np.ndarray, radius: float) -> np.ndarray:
+    """Every lit pixel as a disc: for each pixel the largest rank (H, W) int32 within ``radius`` pixels.
+
+    Exact, because a point hidden at its own pixel is hidden over its whole disc. A disc is a stack of horizontal runs;
+    the largest value of a run is that of two overlapping runs whose length is a power of two.
+    """
     reach = int(radius)
-    index, depth = raster.index.copy(), raster.depth.copy()
-    height, width = depth.shape
-    for dr in range(-reach, reach + 1):
-        for dc in range(-reach, reach + 1):
-            if (dr, dc) == (0, 0) or dr * dr + dc * dc > radius * radius:
-                continue
-            to = np.s_[max(dr, 0) : height + min(dr, 0), max(dc, 0) : width + min(dc, 0)]
-            source = np.s_[max(-dr, 0) : height + min(-dr, 0), max(-dc, 0) : width + min(-dc, 0)]
-            nearer = raster.depth[source] < depth[to]
-            depth[to][nearer] = raster.depth[source][nearer]
-            index[to][nearer] = raster.index[source][nearer]
-    return Raster(index, depth)
+    height, width = rank.shape
+    runs = [np.pad(rank, ((0, 0), (reach, reach)), constant_values=-1)]
+    while 2 ** len(runs) <= 2 * reach + 1:
+        shorter, step = runs[-1], 2 ** (len(runs) - 1)
+        longer = shorter.copy()
+        np.maximum(shorter[:, :-step], shorter[:, step:], out=longer[:, :-step])
+        runs.append(longer)
+    grown = rank.copy()
+    for dr in range(min(reach, height - 1) + 1):
+        half = int(np.sqrt(radius * radius - dr * dr))
+        power = (2 * half + 1).bit_length() - 1
+        first = runs[power][:, reach - half :][:, :width]
+        second = runs[power][:, reach + half + 1 - 2**power :][:, :width]
+        run = np.maximum(first, second)
+        for to, source in ((grown[dr:], run[: height - dr]), (grown[: height - dr], run[dr:])):
+            np.maximum(to, source, out=to)
+    return grown

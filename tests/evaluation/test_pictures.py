@@ -6,12 +6,13 @@ from PIL import Image
 from pointseg.data.classes import load_classes
 from pointseg.evaluation import Calibration
 from pointseg.evaluation.pictures import calibration_picture, confusion_picture, save_picture
+from pointseg.viewing.drawing import LIGHT
 
 
 def cells(picture, k):
     """Brightness of each cell of the matrix, from a corner pixel; the frame is found by its colour."""
     pixels = np.asarray(picture).astype(int)
-    frame = (pixels == (110, 118, 128)).all(2)
+    frame = (pixels == LIGHT.faint).all(2)
     rows, columns = np.flatnonzero(frame.sum(1) > 300), np.flatnonzero(frame.sum(0) > 300)
     top, left, size = rows[0] + 1, columns[0] + 1, (rows[-1] - rows[0]) // k
     corner = np.arange(k) * size + 2
@@ -38,7 +39,7 @@ def test_two_and_two_hundred_classes_fit(tmp_path):
     for k, names in ((2, ("a", "b")), (200, load_classes("scannet200").names)):
         path = tmp_path / f"{k}.png"
         save_picture(path, confusion_picture(rng.integers(0, 9, (k, k)), names))
-        assert max(Image.open(path).size) < 2500
+        assert max(Image.open(path).size) < 2600
 
 
 def test_the_curve_stands_where_the_accuracy_is():

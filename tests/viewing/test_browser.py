@@ -2,162 +2,197 @@
 
 from __future__ import annotations
 
-import html
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pointseg.data.classes import Classes
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import RIGHT_COLOR, WRONG_COLOR
+from pointseg.viewing.colors import CONFIDENCE_RAMP, RIGHT_COLOR, WRONG_COLOR, class_colors
 from pointseg.viewing.html import scene_html
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
-
+GREEN, ORANGE = (20, 160, 60), (230, 120, 10)
+WHITE, BLACK = (255, 255, 255), (18, 22, 27)
 NASTY = "a, b</script><script>document.body.dataset.hacked=1</script>"
-CLASSES = Classes("toy", ("floor", NASTY), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ())
+CLASSES = Classes("toy", ("floor", NASTY), np.array([GREEN, ORANGE], np.uint8), ())
 N = 3000
 RNG = np.random.default_rng(0)
 FLOOR = RNG.random((N, 3)) * [4, 4, 0]
 BLOCK = RNG.random((N, 3)) * [1, 1, 1] + [1.5, 1.5, 1]
 COORD = np.concatenate([FLOOR, BLOCK]).astype(np.float32)
+GT = np.repeat([0, 1], N)
+PRED = np.where(COORD[:, 0] > 2, 0, GT)  # half of the block
+PSEUDO = np.where(COORD[:, 1] > 2, 1 - GT, -1)
+ENTROPY = (COORD[:, 0] / 4 * np.log(2)).astype(np.float32)
+NORMAL = np.tile(np.array([[0, 0, 1]], np.float32), (2 * N, 1))
 WRONG = int((COORD[N:, 0] > 2).sum())
+STAGE = 580  # pixels left of the panel, which shows class colours in every mode
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     """A floor and a block above its middle; half of the block is predicted as floor."""
-    gt = np.repeat([0, 1], N)
-    pred = np.where(COORD[:, 0] > 2, 0, gt)
-    cloud = Cloud(COORD, gt=gt, pred=pred, confidence=np.full(2 * N, 0.5, np.float32), name=NASTY, offset=(100, 0, 0))
+    cloud = Cloud(
+        COORD,
+        gt=GT,
+        pred=PRED,
+        confidence=np.full(2 * N, 0.5, np.float32),
+        entropy=ENTROPY,
+        pseudo=PSEUDO,
+        normal=NORMAL,
+        name=NASTY,
+        offset=(100, 0, 0),
+    )
     return scene_html(tmp_path_factory.mktemp("page") / "scene.html", cloud, CLASSES)
 
 
-def browse(url: str, tmp_path: Path, *flags: str) -> str:
-    command = [
-        CHROMIUM,
-        *["--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"],
-        *["--enable-unsafe-swiftshader", "--disable-background-networking", "--disable-component-update"],
-        *["--disable-sync", "--no-first-run", "--hide-scrollbars", "--virtual-time-budget=8000"],
-        *[f"--user-data-dir={tmp_path / 'profile'}", "--window-size=900,700", *flags, url],
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+def shown(browser, page: Path, state: str = "") -> dict[str, str]:
+    """The page as opened; the body's data."""
+    return browser.show(f"{page.as_uri()}#{state}")
 
 
-def body(dom: str) -> dict[str, str]:
-    """The data-... attributes of the body."""
-    found = re.findall(r'data-([\w-]+)="([^"]*)"', re.search(r"<body[^>]*>", dom)[0])
-    return {name: html.unescape(value) for name, value in found}
+def stage(browser) -> np.ndarray:
+    return browser.screenshot()[:, :STAGE]
 
 
-def share(picture: np.ndarray, color) -> float:
-    """Of pixels close to a colour: the card's and the file's roundings differ by a step or two."""
-    return float((np.abs(picture.astype(int) - np.asarray(color)) <= 3).all(axis=2).mean())
-
-
-def test_the_address_chooses_the_state(page, tmp_path):
-    data = body(browse(f"{page.as_uri()}#mode=pred&cut=0.4&shade=0", tmp_path, "--dump-dom"))
-    assert (data["state"], data["mode"]) == ("ready", "pred")
+def test_the_address_chooses_the_state_and_nothing_is_asked_for(browser, page):
+    about = shown(browser, page, "mode=pred&cut=0.4&shade=0")
+    assert about["mode"] == "pred"
     # Heights run from 0 to 2 m and the block begins at 1 m, so 0.4 leaves the floor alone.
-    assert (data["shown"], data["points"], data["total"]) == (str(N), str(2 * N), str(2 * N))
-    assert "hacked" not in data
-
-
-def test_hidden_classes_and_names_with_commas(page, tmp_path):
-    # As the page itself writes it: encoded twice.
-    name = "".join(f"%25{ord(c):02X}" if not c.isalnum() else c for c in NASTY)
-    dom = browse(f"{page.as_uri()}#mode=gt&hide={name}", tmp_path, "--dump-dom")
-    assert (body(dom)["shown"], body(dom)["mode"]) == (str(N), "gt")
-    assert "&lt;/script&gt;&lt;script&gt;" in dom
+    assert (about["shown"], about["points"], about["total"]) == (str(N), str(2 * N), str(2 * N))
+    assert "hacked" not in about
+    assert [url.split("#")[0] for url in browser.requests] == [page.as_uri()]
+    assert browser.console_errors == []
 
 
 @pytest.mark.parametrize(
     ("state", "present", "absent"),
     [
-        ("mode=gt&bg=light", [(20, 160, 60), (230, 120, 10), (255, 255, 255)], [WRONG_COLOR, (18, 22, 27)]),
-        ("mode=error&bg=dark", [RIGHT_COLOR, WRONG_COLOR, (18, 22, 27)], [(20, 160, 60), (255, 255, 255)]),
+        ("mode=gt&bg=light", [GREEN, ORANGE, WHITE], [WRONG_COLOR, BLACK]),
+        ("mode=error&bg=dark", [RIGHT_COLOR, WRONG_COLOR, BLACK], [GREEN, WHITE]),
+        ("mode=pseudo", [GREEN, ORANGE, tuple(class_colors(np.array([-1]), CLASSES)[0])], [WRONG_COLOR]),
+        ("mode=normal&cut=0.4", [(128, 128, 255)], [GREEN]),
     ],
 )
-def test_the_picture_has_the_colours_of_its_mode(page, tmp_path, state, present, absent):
-    browse(f"{page.as_uri()}#{state}&shade=0&size=2", tmp_path, f"--screenshot={tmp_path / 'shot.png'}")
-    # Left of the panel, which shows class colours in every mode.
-    picture = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"))[:, :580]
-    assert all(share(picture, color) > 0.01 for color in present)
-    assert all(share(picture, color) < 0.001 for color in absent)
+def test_the_picture_has_the_colours_of_its_mode(browser, page, state, present, absent):
+    shown(browser, page, f"{state}&shade=0&size=2")
+    picture = stage(browser)
+    assert all(browser.share(picture, color) > 0.01 for color in present)
+    assert all(browser.share(picture, color) < 0.001 for color in absent)
 
 
-def test_keys_clicks_and_wheel(page, tmp_path):
-    """A copy of the page with a script that uses it the way hands do and notes what comes of it."""
-    script = """<script>
-    const seen = [], canvas = document.getElementById("canvas"), data = document.body.dataset;
-    const key = (k) => dispatchEvent(new KeyboardEvent("keydown", { key: k }));
-    const note = (what) => seen.push(what + ":" + [data.mode, data.shown, data.background].join("/"));
-    const at = (type, x, y, more) => canvas.dispatchEvent(new PointerEvent(type,
-      { pointerId: 1, clientX: x, clientY: y, button: 0, buttons: 1, pointerType: "mouse", bubbles: true, ...more }));
-    canvas.setPointerCapture = () => {};
-    const timer = setInterval(() => {
-      if (data.state !== "ready") return;
-      clearInterval(timer);
-      note("start");
-      for (const k of ["2", "3", "x"]) { key(k); note(k); }
-      key("x"); note("x again");
-      key("b"); note("b");
-      key("c"); note("c");
-      key("r"); note("r");
-      const box = document.querySelector("#classes input");
-      box.checked = false; box.dispatchEvent(new Event("change")); note("box");
-      document.getElementById("all").click(); note("all");
-      document.getElementById("view-top").click();
-      const middle = (innerWidth - document.getElementById("panel").offsetWidth) / 2;
-      at("pointerdown", middle, innerHeight / 2); at("pointerup", middle, innerHeight / 2);
-      seen.push("picked:" + document.getElementById("picked-values").innerText.replace(/\\s+/g, " "));
-      at("pointerdown", 5, innerHeight - 5); at("pointerup", 5, innerHeight - 5);
-      seen.push("missed:" + data.picked);
-      at("pointerdown", 200, 200); at("pointermove", 260, 220); at("pointerup", 260, 220);
-      canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -50, cancelable: true }));
-      seen.push("hash:" + location.hash);
-      data.seen = seen.join("\\n");
-    }, 50);
-    </script></body>"""
-    copy = tmp_path / "copy.html"
-    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
-    noted = body(browse(copy.as_uri(), tmp_path, "--dump-dom"))["seen"]
-    seen = dict(line.split(":", 1) for line in noted.split("\n"))
-    everything = str(2 * N)
-    assert seen["start"] == f"gt/{everything}/light"
-    assert seen["2"] == f"pred/{everything}/light"
-    assert seen["3"] == f"error/{everything}/light"
-    assert seen["x"] == f"error/{WRONG}/light"
-    assert seen["x again"] == f"error/{everything}/light"
-    assert seen["b"] == f"error/{everything}/dark"
+def test_entropy_is_dark_where_the_network_is_unsure(browser, page):
+    shown(browser, page, "mode=entropy&view=top&cut=0.4&shade=0&size=2")
+    picture = stage(browser)
+    # The floor from above, the one thing in the picture: entropy grows with x, from none to even chances.
+    ys, xs = np.nonzero((picture < 240).any(axis=2))
+    left, right, y = xs.min(), xs.max(), int(np.median(ys))
+    assert np.abs(picture[y, left + 8].astype(int) - CONFIDENCE_RAMP[-1][1]).max() < 20
+    assert np.abs(picture[y, right - 8].astype(int) - CONFIDENCE_RAMP[0][1]).max() < 20
+
+
+def test_keys_and_switches(browser, page):
+    assert shown(browser, page)["mode"] == "gt"
+    for key, mode in zip(
+        "23456781", ("pred", "error", "confidence", "entropy", "pseudo", "height", "normal", "gt"), strict=True
+    ):
+        browser.key(key)
+        assert browser.data()["mode"] == mode
+    browser.key("x")
+    assert browser.data()["shown"] == str(WRONG)
+    browser.key("x")
+    browser.key("b")
+    assert browser.data()["background"] == "dark"
+    browser.key("c")
     # Nothing is a ceiling here, so c cuts at 0.8 of 2 m and takes the block's top 0.4 m off.
-    assert N + 0.5 * N < int(seen["c"].split("/")[1]) < N + 0.7 * N
-    assert seen["r"] == f"error/{everything}/dark"
-    assert seen["box"] == f"error/{N}/dark"
-    assert seen["all"] == f"error/{everything}/dark"
-    # From above, the middle of the picture is the block's top: x and y about 2 m, z about 2 m, x moved by the offset.
-    values = re.search(r"truth (.*) prediction (.*) confidence 0\.50 x y z \(m\) (\S+) (\S+) (\S+)", seen["picked"])
-    assert values[1].startswith("a, b")
-    x, y, z = (float(values[k]) for k in (3, 4, 5))
-    assert abs(x - 102) < 0.3
-    assert abs(y - 2) < 0.3
+    assert N + 0.5 * N < int(browser.data()["shown"]) < N + 0.7 * N
+    browser.key("r")
+    assert (browser.data()["shown"], browser.data()["background"]) == (str(2 * N), "dark")
+    assert browser.eval("location.hash") == "#mode=gt&bg=dark"
+    assert browser.console_errors == []
+
+
+def test_a_class_switched_off_vanishes_and_the_address_keeps_it(browser, page):
+    shown(browser, page, "mode=gt&shade=0&size=2")
+    browser.click_on("#classes tr:nth-child(2) input")
+    assert browser.data()["shown"] == str(N)
+    assert browser.share(stage(browser), ORANGE) == 0
+    assert browser.share(stage(browser), GREEN) > 0.01
+    kept = browser.eval("location.hash")
+    assert shown(browser, page, kept[1:])["shown"] == str(N)
+    assert browser.eval("document.querySelectorAll('#classes input')[1].checked") is False
+    # The same switch means the pseudo-label where that is shown.
+    browser.key("6")
+    assert browser.data()["shown"] == str(int((PSEUDO != 1).sum()))
+    browser.click_on("#all")
+    browser.eval("document.querySelector('#classes .class-name').dispatchEvent(new MouseEvent('dblclick'))")
+    assert browser.data()["shown"] == str(int((PSEUDO == 0).sum()))
+
+
+def test_a_click_tells_the_values_of_the_point_there(browser, page):
+    shown(browser, page, "mode=gt&view=top&size=2")
+    browser.click(STAGE / 2, 350)
+    told = browser.eval(
+        "[...document.querySelectorAll('#picked-values tr')].map((r) => [...r.cells].map((c) => c.innerText))"
+    )
+    values = dict(told)
+    x, y, z = (float(v) for v in values["x y z (m)"].split())
+    off = np.abs(COORD - np.array([x - 100, y, z])).max(axis=1)
+    nearest = off.argmin()
+    assert off[nearest] < 6e-4
+    # From above, the middle of the picture is the block's top.
+    assert np.abs(COORD[nearest, :2] - 2).max() < 0.3
     assert z > 1.6
-    assert seen["missed"] == "-1"
-    assert seen["hash"] == "#mode=error&bg=dark&view=top"
+    names = ["none", "floor", NASTY]
+    assert values["truth"] == names[GT[nearest] + 1]
+    assert values["prediction"] == names[PRED[nearest] + 1]
+    assert values["pseudo-label"] == names[PSEUDO[nearest] + 1]
+    assert values["entropy"].endswith(" nats")
+    assert float(values["entropy"][:4]) == pytest.approx(ENTROPY[nearest], abs=0.01)
+    assert values["confidence"] == "0.50"
+    browser.key("Escape")
+    assert browser.eval("document.getElementById('picked').hidden")
+    browser.click(5, 690)
+    assert browser.data()["picked"] == "-1"
 
 
-def test_wrong_points_only(page, tmp_path):
-    data = body(browse(f"{page.as_uri()}#mode=error&wrong=1", tmp_path, "--dump-dom"))
-    assert data["shown"] == str(WRONG)
+def test_the_box_cuts_on_six_sides(browser, page):
+    about = shown(browser, page, "mode=gt&x=0.5,1&y=0,0.25&z=0,0.2")
+    # The floor is 4 m square and flat.
+    inside = (COORD[:, 0] >= 2) & (COORD[:, 1] <= 1) & (COORD[:, 2] <= 0.4)
+    assert abs(int(about["shown"]) - inside.sum()) <= 2
+    shown(browser, page, "mode=gt")
+    browser.eval("document.getElementById('z-low').focus()")
+    for _ in range(60):
+        browser.key("ArrowRight")
+    # 60 steps of half a percent of 2 m: the floor is gone, the block is not.
+    assert browser.data()["shown"] == str(N)
+    assert "z=0.3,1" in browser.eval("location.hash")
+    assert browser.text("#z-value") == "0.60\u20132.00 m"
+    browser.click_on("#unbox")
+    assert browser.data()["shown"] == str(2 * N)
 
 
-def test_without_webgl2_the_page_says_so(page, tmp_path):
-    dom = browse(page.as_uri(), tmp_path, "--dump-dom", "--disable-3d-apis")
-    assert body(dom)["state"] == "no-webgl2"
-    assert "no WebGL2" in dom
+def test_a_link_brings_back_camera_and_kept_views(browser, page):
+    shown(browser, page, "mode=gt")
+    start = stage(browser)
+    browser.key("v")
+    browser.drag((200, 300), (320, 360))
+    browser.drag((200, 300), (260, 280), modifiers="shift")
+    browser.wheel(200, 300, -200)
+    browser.wait_for("location.hash.includes('cam=')")
+    moved = stage(browser)
+    assert browser.share(np.abs(moved.astype(int) - start), (0, 0, 0)) < 0.9
+    shown(browser, page, browser.eval("location.hash")[1:])
+    off = np.abs(stage(browser).astype(int) - moved).max(axis=2)
+    assert (off > 8).mean() < 0.002  # edges of points, by the address's seventh digit
+    browser.key("1", "shift")
+    assert (np.abs(stage(browser).astype(int) - start).max(axis=2) > 8).mean() < 0.002
+
+
+def test_without_webgl2_the_page_says_so(page, tmp_path, new_browser):
+    with new_browser(tmp_path, "--disable-3d-apis") as blind:
+        blind.open(page.as_uri())
+        blind.wait_for("document.body.dataset.state === 'no-webgl2'")
+        assert "no WebGL2" in blind.text("#message")

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from pointseg.data.classes import Classes
+from pointseg.data.classes import Classes, load_classes
 from pointseg.errors import InputError
 from pointseg.viewing import figure
+from pointseg.viewing.captions import legend_entries, mode_title
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import RIGHT_COLOR, WRONG_COLOR
+from pointseg.viewing.colors import CONFIDENCE_RAMP, RIGHT_COLOR, WRONG_COLOR
+from pointseg.viewing.drawing import DARK, LIGHT, contrast, font, readable_on, wrapped
 from pointseg.viewing.figure import draw_scene, scene_png
 
 CLASSES = Classes("toy", ("floor", "block"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ((0,), (1,)))
 TAN = (181, 140, 99)
+
+
+@pytest.fixture(scope="module")
+def real_room():
+    """A real room of S3DIS with its classes; a fortieth of its points count as annotated."""
+    root = os.environ.get("POINTSEG_TEST_DATA")
+    if not root:
+        pytest.skip("POINTSEG_TEST_DATA is not set, so there is no real room to draw")
+    classes = load_classes("s3dis")
+    coord, color, gt = [], [], []
+    for path in sorted((Path(root) / "s3dis/Area_3/hallway_3/Annotations").glob("*.txt")):
+        values = np.loadtxt(path)[::5]
+        coord.append(values[:, :3])
+        color.append(values[:, 3:].astype(np.uint8))
+        gt.append(np.full(len(values), classes.index(path.stem.split("_")[0])))
+    ids = np.concatenate(gt)
+    annotated = np.where(np.arange(len(ids)) % 40 == 0, ids, -1)
+    return Cloud(np.concatenate(coord), np.concatenate(color), gt=ids, annotated=annotated, name="room"), classes
 
 
 def scene(n: int = 6000, **parts) -> Cloud:
@@ -98,10 +121,113 @@ def test_refusals(tmp_path):
 
 
 def test_a_large_cloud_is_thinned_for_the_picture(monkeypatch):
-    whole = np.asarray(draw_scene(scene(), CLASSES))
-    monkeypatch.setattr(figure, "_MAX_DRAWN", 6000)
-    thinned = np.asarray(draw_scene(scene(), CLASSES))
-    # The score is that of the whole cloud: the header's right half is the same picture.
-    np.testing.assert_array_equal(thinned[:80, 1000:], whole[:80, 1000:])
-    assert (thinned[55:80, :600] != whole[55:80, :600]).any()
+    annotated = np.full(12_000, -1)
+    annotated[::2000] = 1
+    cloud = scene(annotated=annotated)
+    whole = np.asarray(draw_scene(cloud, CLASSES))
+    monkeypatch.setattr(figure, "_MAX_DRAWN", 3000)
+    thinned = np.asarray(draw_scene(cloud, CLASSES))
+    # One line more, "drawn: ...", and the score is that of the whole cloud: the header's right end is the same.
+    assert thinned.shape[0] > whole.shape[0]
+    np.testing.assert_array_equal(thinned[:80, 1300:], whole[:80, 1300:])
     assert share(columns(thinned, 4)[1], CLASSES.colors[0]) > 0.2
+    # Every annotated point is still there.
+    np.testing.assert_array_equal(np.flatnonzero(np.isin(np.arange(0, 12_000, 2000), figure._drawn(cloud))), range(6))
+
+
+def test_modes_are_drawn_in_the_order_asked_for_and_wrap_after_four():
+    picture = np.asarray(draw_scene(scene(), CLASSES, modes=("pred", "rgb")))
+    pred, rgb = columns(picture, 2)
+    assert share(pred, CLASSES.colors[0]) > 0.2
+    assert share(rgb, TAN) > 0.2
+    assert share(pred, TAN) == 0
+    six = draw_scene(scene(), CLASSES, modes=("rgb", "gt", "pred", "error", "height", "gt"))
+    three = draw_scene(scene(), CLASSES, modes=("rgb", "gt", "pred"))
+    assert six.width == three.width
+    assert six.height > 1.7 * three.height
+    with pytest.raises(InputError, match="entropy"):
+        draw_scene(scene(), CLASSES, modes=("entropy",))
+
+
+def test_dark_paper_is_dark_all_over_and_its_letters_are_light():
+    picture = np.asarray(draw_scene(scene(), CLASSES, modes=("gt",), dark=True))
+    assert share(picture, DARK.ground) > 0.3
+    assert share(picture, LIGHT.ground) == 0
+    assert share(picture, DARK.ink) > 0.001
+
+
+@pytest.mark.parametrize("width", [480, 1111, 2000])
+def test_a_width_is_kept_and_letters_grow_with_it(width):
+    modes = ("gt", "annotated")
+    cloud = scene(annotated=np.where(np.arange(12_000) % 3000 == 0, 0, -1), name="long/" * 30)
+    picture = draw_scene(cloud, CLASSES, modes=modes, width=width)
+    assert picture.width == width
+    # Nothing touches the edge: a margin of 28 units is empty.
+    margin = int(28 * max(width / 966, 0.8)) - 2
+    pixels = np.asarray(picture)
+    assert (pixels[:, :margin] == 255).all()
+    assert (pixels[:, -margin:] == 255).all()
+
+
+@pytest.mark.parametrize("width", [0, 479, 4001])
+def test_a_width_out_of_bounds_is_refused(width):
+    with pytest.raises(InputError, match="480 to 4000"):
+        draw_scene(scene(), CLASSES, width=width)
+
+
+def test_a_long_name_is_wrapped_and_no_character_of_it_is_lost():
+    name = "runs/a_long_run/predictions/" + "scene_0123456789_" * 20
+    lines = wrapped(name, font(20), 300)
+    assert "".join(lines) == name
+    assert all(font(20).getlength(line) <= 300 for line in lines)
+    assert (
+        draw_scene(scene(name=name), CLASSES, modes=("gt",)).height
+        > 100 + draw_scene(scene(), CLASSES, modes=("gt",)).height
+    )
+
+
+def test_annotated_points_are_enlarged_and_said_how_many():
+    """Four points of 12,000 are too small to see; as discs each covers more than forty pixels in each view."""
+    annotated = np.full(12_000, -1)
+    annotated[:4] = 0
+    picture = np.asarray(draw_scene(scene(annotated=annotated, color=None), CLASSES, modes=("annotated",)))
+    assert (columns(picture, 1)[0] == CLASSES.colors[0]).all(axis=2).sum() > 4 * 2 * 40
+    assert mode_title(scene(annotated=annotated), "annotated") == "annotated points (4)"
+
+
+def test_ramps_say_their_ends_and_class_colours_their_names():
+    full = {"confidence": np.full(12_000, 0.5), "entropy": np.full(12_000, 0.1), "pseudo": np.full(12_000, -1)}
+    cloud = scene(**full)
+    bars = np.asarray(draw_scene(cloud, CLASSES, modes=("confidence", "entropy")))
+    # The whole ramp runs from left to right in one and from right to left in the other, between title and picture.
+    first, second = (column[: bars.shape[0] // 8] for column in columns(bars, 2))
+    dark, bright = CONFIDENCE_RAMP[0][1], CONFIDENCE_RAMP[-1][1]
+
+    def where(panel, color):
+        return np.nonzero((np.abs(panel.astype(int) - color) <= 2).all(axis=2))[1].mean()
+
+    assert where(first, dark) < where(first, bright)
+    assert where(second, dark) > where(second, bright)
+    entries = legend_entries(cloud, CLASSES, ["gt", "pseudo", "error"], None)
+    assert [text for _, text in entries] == ["floor", "block", "no pseudo-label", "right", "wrong"]
+
+
+@pytest.mark.parametrize("paper", [LIGHT, DARK])
+def test_letters_can_be_read_on_their_paper(paper):
+    assert contrast(paper.ink, paper.ground) > 7
+    assert contrast(paper.faint, paper.ground) >= 4.5
+
+
+def test_contrast_is_that_of_the_guidelines():
+    assert contrast((255, 255, 255), (0, 0, 0)) == pytest.approx(21)
+    assert contrast((119, 119, 119), (255, 255, 255)) == pytest.approx(4.48, abs=0.005)  # the textbook near miss
+    assert readable_on((255, 255, 0)) == (0, 0, 0)
+    assert readable_on((0, 0, 160)) == (255, 255, 255)
+
+
+def test_real_scene_has_all_its_classes_in_the_legend(real_room):
+    cloud, classes = real_room
+    picture = np.asarray(draw_scene(cloud, classes, modes=("gt", "annotated")))
+    legend = picture[-100:]
+    for k in np.unique(cloud.gt):
+        assert (legend == classes.colors[k]).all(axis=2).sum() > 100

@@ -15,11 +15,17 @@ import pytest
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.html import scene_html
+from pointseg.viewing.html import live_page, pair_html, scene_html
+from pointseg.viewing.payload import pack_scene
 from pointseg.viewing.thinning import morton_codes, select_points
 
 NASTY = "</script><script>document.body.dataset.hacked=1</script><!--<img src=x onerror=1>&\u2028'\""
 CLASSES = Classes("toy", ("floor", NASTY, "{{payload}}"), np.array([[1, 2, 3], [9, 8, 7], [0, 255, 0]], np.uint8), ())
+
+
+def unit_vectors(n: int) -> np.ndarray:
+    vectors = np.random.default_rng(4).normal(size=(n, 3))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def scene(n: int = 4000, **parts) -> Cloud:
@@ -31,7 +37,10 @@ def scene(n: int = 4000, **parts) -> Cloud:
         "gt": gt,
         "pred": np.where(rng.random(n) < 0.1, rng.integers(0, 3, n), gt),
         "confidence": rng.random(n).astype(np.float32),
+        "entropy": (rng.random(n) * 1.2).astype(np.float32),
+        "pseudo": rng.integers(-1, 3, n),
         "annotated": np.where(rng.random(n) < 0.01, gt, -1),
+        "normal": unit_vectors(n),
         "name": "a scene",
     }
     return Cloud(**(given | parts))
@@ -65,11 +74,16 @@ def test_the_payload_is_the_cloud(tmp_path):
     position = np.array(header["origin"]) + fields["xyz"] * step
     assert (np.abs(position - cloud.coord[order]) <= step / 2 + 2e-6).all()
     np.testing.assert_array_equal(fields["rgb"], cloud.color[order])
-    for part in ("gt", "pred", "annotated"):
+    for part in ("gt", "pred", "pseudo", "annotated"):
         np.testing.assert_array_equal(
             np.where(fields[part] == header["none"], -1, fields[part].astype(int)), getattr(cloud, part)[order]
         )
     assert np.abs(fields["confidence"] / 255 - cloud.confidence[order]).max() <= 0.5 / 255 + 1e-6
+    # Even chances for three classes are the most; what is above (rounding, in files) counts as that.
+    assert header["entropy_max"] == pytest.approx(np.log(3))
+    entropy = fields["entropy"] / 255 * np.log(3)
+    assert np.abs(entropy - np.minimum(cloud.entropy[order], np.log(3))).max() <= 0.5 / 255 * np.log(3) + 1e-6
+    assert np.abs(fields["normal"] / 127.5 - 1 - cloud.normal[order]).max() <= 0.5 / 127.5 + 1e-6
 
 
 def test_counts_and_scores_are_those_of_the_whole_cloud(tmp_path):
@@ -81,7 +95,7 @@ def test_counts_and_scores_are_those_of_the_whole_cloud(tmp_path):
     np.testing.assert_allclose([c["iou"] for c in header["classes"]], iou)
     assert header["miou"] == pytest.approx(iou.mean())
     assert [c["gt"] for c in header["classes"]] == [int((cloud.gt == k).sum()) for k in range(3)]
-    assert header["ignored"] == {"gt": int((cloud.gt == -1).sum()), "pred": int((cloud.pred == -1).sum())}
+    assert header["ignored"] == {part: int((getattr(cloud, part) == -1).sum()) for part in ("gt", "pred", "pseudo")}
     assert header["annotated"] == int((cloud.annotated >= 0).sum())
     assert header["wrong"] == pytest.approx((cloud.error == 1).sum() / known.sum())
 
@@ -100,6 +114,35 @@ def test_many_classes_take_two_bytes(tmp_path):
     header, fields = unpack(scene_html(tmp_path / "a.html", cloud, many))
     assert header["none"] == 300
     assert sorted(set(fields["gt"].tolist())) == [*range(299), 300]
+
+
+def test_a_pair_holds_both_and_says_which_is_which(tmp_path):
+    first, second = scene(), scene(3000, offset=(5, 0, 0))
+    path = pair_html(tmp_path / "pair.html", (first, second), ("runs/a", "runs/b"), CLASSES, mode="error", dark=True)
+    text = path.read_text(encoding="utf-8")
+    header = json.loads(re.search(r'id="header">(.*?)</script>', text, re.S)[1])
+    payloads = re.search(r'id="payload">(.*?)</script>', text, re.S)[1].split(",")
+    assert header["start"] == {"mode": "error", "dark": True}
+    for cloud, source, stated, payload in zip(
+        (first, second), ("runs/a", "runs/b"), header["pair"], payloads, strict=True
+    ):
+        alone, packed = pack_scene(cloud, CLASSES)
+        assert stated == json.loads(json.dumps(alone)) | {"source": source}
+        assert base64.b64decode(payload) == packed
+
+
+def test_only_the_live_page_can_reach_its_server(tmp_path):
+    clouds = [{"id": 0, "name": NASTY, "source": "runs/a"}]
+    live = live_page(clouds)
+    header = json.loads(re.search(r'id="header">(.*?)</script>', live, re.S)[1])
+    assert (header["live"], header["clouds"]) == (True, clouds)
+    assert re.search(r"content=\"default-src 'none'; connect-src 'self'; script-src", live)
+    assert not re.search(r"https?://|url\(|@import|XMLHttpRequest|WebSocket|\bimport\(", live)
+    assert live.count("<script") == scene_html(tmp_path / "a.html", scene(), CLASSES).read_text("utf-8").count(
+        "<script"
+    )
+    with pytest.raises(InputError, match="no colouring 'heigth'"):
+        live_page(clouds, mode="heigth")
 
 
 def test_a_single_point(tmp_path):
@@ -171,6 +214,7 @@ def test_names_cannot_break_out_and_nothing_is_loaded(tmp_path):
     assert not [attrs for _, attrs in tags.found if loads & set(attrs)]
     assert not re.search(r"https?://|url\(|@import|\bfetch\(|XMLHttpRequest|WebSocket|\bimport\(", page)
     assert "default-src 'none'" in page
+    assert "connect-src" not in page
 
 
 def test_refusals(tmp_path):

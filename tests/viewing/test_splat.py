@@ -10,6 +10,7 @@ from pointseg.viewing.splat import (
     SUPERSAMPLE,
     Camera,
     depth_shade,
+    find_marks,
     fit_camera,
     oblique_axes,
     paint,
@@ -60,6 +61,46 @@ def test_the_nearer_point_hides_the_farther_one():
     assert tuple(picture[4, 4]) == GREEN
     below = Camera(np.array([1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, 1.0]), np.zeros(3), 0.1)
     assert tuple(render(coord, rgb, below, (9, 9), 5.0)[4, 4]) == BLUE
+
+
+@pytest.mark.parametrize("point_size", [9.0, 40.0])
+def test_discs_larger_than_the_picture_are_exact_too(point_size):
+    coord = np.random.default_rng(1).random((5, 3))
+    camera = fit_camera(coord, oblique_axes(), (14, 6))
+    raster = rasterize(coord, camera, (14, 6), point_size)
+    np.testing.assert_array_equal(raster.index, slow_index(coord, camera, (14, 6), point_size))
+
+
+def test_marks_are_drawn_where_nothing_hides_them():
+    """A plate over a floor, seen from above: marks on the plate and beside it show, the one below it does not."""
+    rng = np.random.default_rng(0)
+    floor = np.concatenate([rng.random((20_000, 2)) * 4, np.zeros((20_000, 1))], axis=1)
+    plate = np.concatenate([rng.random((9_000, 2)) * 2, np.ones((9_000, 1))], axis=1)
+    coord = np.concatenate([floor, plate])
+    camera = fit_camera(coord, top_axes(), (120, 120))
+    raster = rasterize(coord, camera, (120, 120), point_size_for(coord, camera))
+    places = np.array([[1, 1, 0], [1, 1, 1.0], [3, 3, 0]])
+    marks = find_marks(raster, places, np.array([BLUE, RED, GREEN], np.uint8), camera, 11.0)
+    assert sorted(map(tuple, marks.rgb.tolist())) == [GREEN, RED]
+    picture = paint(raster, np.full((len(coord), 3), 200, np.uint8), marks=marks)
+    for color, (x, y) in ((RED, (1, 1)), (GREEN, (3, 3))):
+        rows, columns = np.nonzero((picture == color).all(axis=2))
+        assert 30 < len(rows) < 95  # a disc of 11 pixels across, less its rim
+        scale = camera.scale
+        assert abs(columns.mean() - (60 + (x - 2) / scale)) < 1.5
+        assert abs(rows.mean() - (60 - (y - 2) / scale)) < 1.5
+    assert not (picture == BLUE).all(axis=2).any()
+
+
+def test_a_mark_on_a_slanted_wall_is_not_hidden_by_the_wall():
+    rng = np.random.default_rng(0)
+    u, v = rng.random((2, 30_000)) * 3
+    wall = np.stack([u, v, 2 * v], axis=1)
+    camera = fit_camera(wall, oblique_axes(), (100, 100))
+    raster = rasterize(wall, camera, (100, 100), point_size_for(wall, camera))
+    chosen = wall[::500]
+    marks = find_marks(raster, chosen, np.zeros((len(chosen), 3), np.uint8), camera, 9.0)
+    assert len(marks.row) == len(chosen)
 
 
 def test_top_view_has_x_to_the_right_and_y_up():

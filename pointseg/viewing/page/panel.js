@@ -1,33 +1,109 @@
-// What the panel at the right says: scores, keys to the colours, the list of classes.
+// What the panel at the right says: scores, colourings with the key to their colours, sliders, kept views.
 
-function showHead() {
-  $("name").textContent = header.name;
-  const facts = [`${group(header.total)} points`];
-  if (header.miou !== null) facts.push(`mIoU ${(100 * header.miou).toFixed(1)} %`, `${(100 * header.wrong).toFixed(1)} % wrong`);
-  $("facts").textContent = facts.join(" · ");
-  $("note").hidden = !header.note;
-  $("note").textContent = header.note;
-  if (innerWidth < 700) document.body.classList.add("folded");
+const AXES = ["x", "y", "z"];
+
+function scoreText({ header }) {
+  return header.miou === null ? "" : `mIoU\u00a0${percent(header.miou)}\u00a0%`;
+}
+
+// Once for each scene.
+function showScene() {
+  const [{ header }] = views;
+  $("name").textContent = document.title = header.name || "scene";
+  $("facts").replaceChildren(...views.map((view, k) => {
+    const { total, miou, wrong } = view.header;
+    const pair = views.length > 1; // whose halves say the mIoU themselves
+    const texts = [pair ? "AB"[k] : "", `${group(total)} point${total === 1 ? "" : "s"}`, pair ? "" : scoreText(view)];
+    if (miou !== null) texts.push(`${percent(wrong)} % wrong`);
+    const line = make("div");
+    line.append(...texts.filter(Boolean).map((text) => make("span", text)));
+    return line;
+  }));
+  const notes = views.map((view, k) => view.header.note && (views.length > 1 ? `${"AB"[k]}: ` : "") + view.header.note).filter(Boolean);
+  $("note").hidden = !notes.length;
+  $("note").replaceChildren(...notes.map((text) => make("div", text)));
+  showLabels();
+  $("modes").replaceChildren(...modes().map((mode, k) => {
+    const button = make("button", mode.title, { type: "button", "data-mode": mode.id, title: mode.title });
+    if (k < 10) button.prepend(make("kbd", String((k + 1) % 10)));
+    button.addEventListener("click", () => set({ mode: mode.id }));
+    return button;
+  }));
+  $("wrong-row").hidden = !canBeWrong();
+  for (const input of $("box").querySelectorAll("input")) input.disabled = bounds.size[input.dataset.axis] < 1e-5;
+}
+
+// Two halves say what they are.
+function showLabels() {
+  const same = views.every((view) => view.header.name === views[0].header.name);
+  $("labels").replaceChildren(...(views.length < 2 ? [] : views.map((view, k) => {
+    const named = [`${"AB"[k]}:`, view.header.source, same ? "" : view.header.name].filter(Boolean).join(" ");
+    const shown = modeOf(view.header) === state.mode || !state.mode ? "" : view.header.modes.find((m) => m.id === modeOf(view.header)).title;
+    const box = make("div");
+    box.append(make("span", [named, scoreText(view), shown].filter(Boolean).join(" · ")));
+    return box;
+  })));
+}
+
+function makeBox() {
+  AXES.forEach((axis, a) => {
+    const range = make("div", "", { class: "range" });
+    const ends = [["low", "from"], ["high", "to"]].map(([end, word]) => {
+      const input = make("input", "", { type: "range", min: 0, max: 1, step: 0.005, id: `${axis}-${end}`, "data-axis": a, "aria-label": `${axis} ${word}` });
+      input.addEventListener("input", () => {
+        const ends = state[end].slice();
+        ends[a] = end === "low" ? Math.min(+input.value, state.high[a] - 0.005) : Math.max(+input.value, state.low[a] + 0.005);
+        set({ [end]: ends });
+      });
+      return input;
+    });
+    range.append(make("i"), ...ends);
+    $("box").append(make("span", axis === "z" ? "z, cut" : axis), range, make("output", "", { id: `${axis}-value` }));
+  });
+}
+
+function showBox() {
+  AXES.forEach((axis, a) => {
+    const [low, high] = [state.low[a], state.high[a]];
+    $(`${axis}-low`).value = low;
+    $(`${axis}-high`).value = high;
+    // Both handles at the right end: the lower one must be the one to grab.
+    $(`${axis}-low`).style.zIndex = low > 0.5 ? 1 : 0;
+    Object.assign($(`${axis}-low`).parentNode.querySelector("i").style, { left: `${100 * low}%`, right: `${100 - 100 * high}%` });
+    const text = [low, high].map((share) => (share * bounds.size[a]).toFixed(bounds.size[a] < 100 ? 2 : 0)).join("–") + " m";
+    $(`${axis}-value`).textContent = bounds.size[a] < 1e-5 ? "flat" : low <= 0 && high >= 1 ? "all" : text;
+    for (const [end, share] of [["low", low], ["high", high]]) $(`${axis}-${end}`).setAttribute("aria-valuetext", `${(share * bounds.size[a]).toFixed(2)} metres`);
+  });
 }
 
 function showPanel(shown) {
   document.body.dataset.background = state.dark ? "dark" : "light";
-  for (const button of $("modes").children) button.setAttribute("aria-checked", button.dataset.mode === state.mode);
+  const mode = modes().some((m) => m.id === state.mode) ? state.mode : modeOf(views[0].header);
+  for (const button of $("modes").children) button.setAttribute("aria-pressed", button.dataset.mode === mode);
   $("size").value = state.size;
   $("size-value").textContent = state.size.toFixed(2) + "×";
-  $("cut").value = state.cut;
-  $("cut-value").textContent = state.cut >= 1 ? "off" : (state.cut * header.step[2] * 65535).toFixed(2) + " m";
   $("front").value = state.front;
   $("front-value").textContent = state.front > 0 ? Math.round(100 * state.front) + " %" : "off";
-  $("wrong").checked = state.wrong;
-  $("relief").checked = state.relief;
-  $("dark").checked = state.dark;
-  $("shown").textContent = `${group(shown)} of ${group(points.count)} points drawn`;
-  showKey();
+  for (const key of ["wrong", "relief", "dark"]) $(key).checked = state[key];
+  const each = shown.map((count, k) => `${group(count)} of ${group(views[k].points.count)}`);
+  $("shown").textContent = each.join(" and ") + " points drawn";
+  showBox();
+  showKey(mode);
+  showKept();
   showClasses();
 }
 
-function showKey() {
+function showKept() {
+  if ($("kept").childElementCount === state.saved.length) return;
+  $("kept").replaceChildren(...state.saved.map((_, k) => {
+    const button = make("button", String(k + 1), { type: "button", title: `kept view ${k + 1} (Shift ${k + 1})` });
+    button.addEventListener("click", () => recall(k));
+    return button;
+  }));
+}
+
+function showKey(mode) {
+  const { header } = views.find((view) => hasMode(view.header, mode)) || views[0];
   const { right, wrong, ignored } = header.colors;
   const swatch = (color, text) => {
     const item = make("span", " " + text);
@@ -41,48 +117,16 @@ function showKey() {
     strip.style.background = `linear-gradient(90deg, ${stops.map(([t, c]) => `${css(c)} ${100 * t}%`).join(", ")})`;
     return [make("span", low), strip, make("span", high)];
   };
-  const zs = [0, 65535].map((q) => (header.origin[2] + header.offset[2] + q * header.step[2]).toFixed(1) + " m");
+  const z = bounds.low[2] + views[0].header.offset[2];
+  const surest = header.ramps.confidence.map(([t, c]) => [1 - t, c]).reverse();
   const keys = {
     error: () => [swatch(right, "right"), swatch(wrong, "wrong"), swatch(ignored, "no truth")],
     confidence: () => bar(header.ramps.confidence, "0", "1"),
-    height: () => bar(header.ramps.height, ...zs),
+    entropy: () => bar(surest, "0", `${header.entropy_max.toFixed(2)} nats, even chances`),
+    pseudo: () => [swatch(ignored, "no pseudo-label")],
+    height: () => bar(header.ramps.height, `${z.toFixed(1)} m`, `${(z + bounds.size[2]).toFixed(1)} m`),
     annotated: () => [make("span", `${group(header.annotated)} annotated points, enlarged, in class colours`)],
+    normal: () => [make("span", "x, y, z from −1 to 1 as red, green, blue")],
   };
-  $("key").replaceChildren(...(keys[state.mode] ? keys[state.mode]() : []));
-}
-
-function showClasses() {
-  const by = points.filterBy(state.mode);
-  $("class-section").hidden = by === null;
-  if (by === null) return;
-  $("classes-title").textContent = by === "gt" ? "classes by ground truth" : "classes by prediction";
-  $("iou-head").hidden = header.miou === null;
-  const rows = [...header.classes, { name: "ignored", color: header.colors.ignored, iou: null, ...header.ignored }];
-  $("classes").replaceChildren(...rows.flatMap((entry, k) => {
-    const id = classId(k);
-    if (id === header.none && !entry[by]) return [];
-    const row = make("tr", "", { class: entry[by] ? "" : "absent" });
-    const box = make("input", "", { type: "checkbox", "aria-label": entry.name });
-    box.checked = !state.hidden.has(id);
-    box.addEventListener("change", () => {
-      state.hidden[box.checked ? "delete" : "add"](id);
-      refresh();
-    });
-    const name = make("td", " " + entry.name);
-    const color = make("i");
-    color.style.background = css(entry.color);
-    name.prepend(color);
-    name.addEventListener("dblclick", () => hideAllBut(id));
-    const first = make("td");
-    first.append(box);
-    row.append(first, name, make("td", group(entry[by])));
-    if (header.miou !== null) row.append(make("td", entry.iou === null ? "–" : (100 * entry.iou).toFixed(1)));
-    return [row];
-  }));
-}
-
-function hideAllBut(id) {
-  const all = classNames().map((_, k) => classId(k));
-  state.hidden = new Set(id === null ? [] : all.filter((k) => k !== id));
-  refresh();
+  $("key").replaceChildren(...(keys[mode] ? keys[mode]() : []));
 }

@@ -1,4 +1,4 @@
-// Drawing: the orbit camera, the points into a colour and a depth texture, and shading from the depths.
+// Drawing: the points of one cloud, or of two in halves, into a colour and a depth texture, then shading from the depths.
 
 const POINT_VERTEX = `#version 300 es
 in vec3 quantized;
@@ -40,17 +40,18 @@ precision highp float;
 uniform sampler2D colors, depths;
 uniform vec3 paper;
 uniform float near, far, unit, strength;
+uniform ivec4 window; // first and last pixel of this half
 uniform int ring;
 out vec4 pixel;
 float metres(float d) { return near * far / (far - d * (far - near)); }
 void main() {
-  ivec2 at = ivec2(gl_FragCoord.xy), last = textureSize(depths, 0) - 1;
+  ivec2 at = ivec2(gl_FragCoord.xy);
   float own = texelFetch(depths, at, 0).r;
   if (own >= 1.0) { pixel = vec4(paper, 1.0); return; }
   float depth = metres(own), response = 0.0;
   for (int k = 0; k < 8; k++) {
     ivec2 beside = ivec2(k < 3 ? -1 : k > 4 ? 1 : 0, k == 0 || k == 3 || k == 5 ? -1 : k == 1 || k == 6 ? 0 : 1);
-    float other = texelFetch(depths, clamp(at + ring * beside, ivec2(0), last), 0).r;
+    float other = texelFetch(depths, clamp(at + ring * beside, window.xy, window.zw), 0).r;
     if (other < 1.0) response += clamp((depth - metres(other)) / unit, 0.0, 0.2);
   }
   pixel = vec4(texelFetch(colors, at, 0).rgb * exp(-strength * response / 8.0), 1.0);
@@ -71,93 +72,35 @@ function program(gl, vertex, fragment) {
   return { made, at };
 }
 
-const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
-const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-
-// Turns about the z axis (yaw) and tilts towards straight down (pitch = 90 degrees) around a target point.
-class Orbit {
-  constructor(low, high) {
-    this.middle = low.map((v, a) => (v + high[a]) / 2);
-    this.radius = Math.max(Math.hypot(...low.map((v, a) => high[a] - v)) / 2, 1e-3);
-    this.fov = (45 * Math.PI) / 180;
-    this.look("side");
-  }
-
-  look(view) {
-    this.target = this.middle.slice();
-    this.yaw = view === "top" ? 0 : (-35 * Math.PI) / 180;
-    this.pitch = view === "top" ? Math.PI / 2 : (42 * Math.PI) / 180;
-    this.distance = (this.radius / Math.sin(this.fov / 2)) ;
-  }
-
-  axes() {
-    const [sy, cy, sp, cp] = [Math.sin(this.yaw), Math.cos(this.yaw), Math.sin(this.pitch), Math.cos(this.pitch)];
-    const forward = [-sy * cp, cy * cp, -sp];
-    const right = [cy, sy, 0];
-    return { right, up: cross(right, forward), forward };
-  }
-
-  turn(dx, dy) {
-    this.yaw -= dx * 0.006;
-    this.pitch = Math.min(Math.PI / 2, Math.max(-Math.PI / 2, this.pitch + dy * 0.006));
-  }
-
-  move(dx, dy, height) {
-    const { right, up } = this.axes();
-    const metres = (2 * this.distance * Math.tan(this.fov / 2)) / height;
-    for (let a = 0; a < 3; a++) this.target[a] += (-dx * right[a] + dy * up[a]) * metres;
-  }
-
-  zoom(factor) {
-    this.distance = Math.min(this.radius * 20, Math.max(this.radius * 0.002, this.distance * factor));
-  }
-
-  // The projection with the picture's middle moved left by `shift` of its width, where the panel does not cover it,
-  // and without the first `front` (0 to 1) of the scene's depth.
-  matrix(aspect, shift, front) {
-    const { right, up, forward } = this.axes();
-    const eye = this.target.map((v, a) => v - forward[a] * this.distance);
-    const reach = this.distance + Math.hypot(...this.target.map((v, a) => v - this.middle[a])) + this.radius;
-    this.near = Math.max(this.distance * 0.01, this.distance - this.radius * (front > 0 ? 1 - 2 * front : 4));
-    this.far = Math.max(reach * 1.05, this.near * 1.01);
-    const f = 1 / Math.tan(this.fov / 2);
-    const fy = f * Math.min(1, aspect * (1 - shift)), fx = fy / aspect;
-    const a = (this.far + this.near) / (this.far - this.near), b = (-2 * this.far * this.near) / (this.far - this.near);
-    this.lens = [a, b];
-    const rows = [right, up, forward].map((axis) => [...axis, -dot(axis, eye)]);
-    const out = new Float32Array(16);
-    for (let c = 0; c < 4; c++) {
-      out[4 * c] = fx * rows[0][c] - shift * rows[2][c];
-      out[4 * c + 1] = fy * rows[1][c];
-      out[4 * c + 2] = a * rows[2][c] + (c === 3 ? b : 0);
-      out[4 * c + 3] = rows[2][c];
-    }
-    return out;
-  }
-}
-
 class Drawing {
-  constructor(canvas, points) {
+  constructor(canvas) {
     const gl = canvas.getContext("webgl2", { antialias: false, alpha: false });
     if (!gl) throw new NoWebGL();
-    Object.assign(this, { canvas, gl, points });
-    const { origin, step } = points.header;
-    this.orbit = new Orbit(origin, origin.map((v, a) => v + step[a] * 65535));
+    Object.assign(this, { canvas, gl, parts: [], size: [0, 0], skip: 1 });
     this.splat = program(gl, POINT_VERTEX, POINT_FRAGMENT);
     this.shade = program(gl, SHADE_VERTEX, SHADE_FRAGMENT);
-    this.positions = gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.positions);
-    gl.bufferData(gl.ARRAY_BUFFER, points.xyz, gl.STATIC_DRAW);
-    this.tints = gl.createBuffer();
     this.frame = gl.createFramebuffer();
-    this.size = [0, 0];
+  }
+
+  // The clouds to draw from now on, side by side if they are two; `bounds` hold them all.
+  show(clouds, bounds) {
+    const { gl } = this;
+    for (const { positions, tints } of this.parts) [positions, tints].forEach((buffer) => gl.deleteBuffer(buffer));
+    this.parts = clouds.map((points) => ({ points, positions: gl.createBuffer(), tints: gl.createBuffer() }));
+    for (const { points, positions } of this.parts) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, positions);
+      gl.bufferData(gl.ARRAY_BUFFER, points.xyz, gl.STATIC_DRAW);
+    }
+    this.orbit = new Orbit(bounds);
     this.skip = 1;
   }
 
   recolor() {
     const { gl } = this;
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.tints);
-    gl.bufferData(gl.ARRAY_BUFFER, this.points.rgba, gl.DYNAMIC_DRAW);
+    for (const { points, tints } of this.parts) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, tints);
+      gl.bufferData(gl.ARRAY_BUFFER, points.rgba, gl.DYNAMIC_DRAW);
+    }
   }
 
   resize() {
@@ -180,42 +123,28 @@ class Drawing {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.TEXTURE_2D, this.depths, 0);
   }
 
-  matrix(shift, front) {
-    return this.orbit.matrix(this.size[0] / this.size[1], shift, front);
+  // The camera's matrix for the page's half `width` by `height`.
+  matrix(width, height, front) {
+    return this.orbit.matrix(width / height, front);
   }
 
   // While the camera moves on a slow machine only every skip-th point is drawn; points lie along a space-filling
   // curve, so that is an even thinning.
-  draw({ size, relief, paper, shift, front, moving }) {
+  draw({ size, relief, paper, front, moving }) {
     this.resize();
-    const { gl, points, splat, shade } = this;
+    const { gl, splat, shade } = this;
     const [width, height] = this.size;
+    const edges = this.parts.map((_, k) => Math.round((k * width) / this.parts.length)).concat(width);
     const stride = moving ? this.skip : 1;
-    const ratio = width / this.canvas.clientWidth;
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.frame);
-    gl.viewport(0, 0, width, height);
     gl.enable(gl.DEPTH_TEST);
     gl.clearColor(...paper, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.useProgram(splat.made);
-    gl.uniformMatrix4fv(splat.at("project"), false, this.matrix(shift, front));
-    gl.uniform2fv(splat.at("lens"), this.orbit.lens);
-    gl.uniform1f(splat.at("lift"), 8 * points.header.spacing * size);
-    gl.uniform3fv(splat.at("origin"), points.header.origin);
-    gl.uniform3fv(splat.at("step_"), points.header.step);
-    const focus = Math.min(width * (1 - shift), height) / (2 * Math.tan(this.orbit.fov / 2));
-    gl.uniform1f(splat.at("pixels"), 3 * points.header.spacing * size * Math.sqrt(stride) * focus);
-    gl.uniform1f(splat.at("smallest"), Math.max(1, ratio * Math.min(size, 1.5)));
-    for (const [name, buffer, parts, kind, normal, bytes] of [
-      ["quantized", this.positions, 3, gl.UNSIGNED_SHORT, false, 8],
-      ["tint", this.tints, 4, gl.UNSIGNED_BYTE, true, 4],
-    ]) {
-      const slot = gl.getAttribLocation(splat.made, name);
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
-      gl.enableVertexAttribArray(slot);
-      gl.vertexAttribPointer(slot, parts, kind, normal, bytes * stride, 0);
-    }
-    gl.drawArrays(gl.POINTS, 0, Math.ceil(points.count / stride));
+    this.parts.forEach((part, k) => {
+      gl.viewport(edges[k], 0, edges[k + 1] - edges[k], height);
+      this.drawPoints(part, edges[k + 1] - edges[k], height, size, front, stride);
+    });
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.disable(gl.DEPTH_TEST);
     gl.useProgram(shade.made);
@@ -230,8 +159,38 @@ class Drawing {
     gl.uniform1f(shade.at("far"), this.orbit.far);
     gl.uniform1f(shade.at("unit"), this.orbit.radius);
     gl.uniform1f(shade.at("strength"), relief ? 22 : 0);
-    gl.uniform1i(shade.at("ring"), Math.max(1, Math.round(ratio)));
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    gl.uniform1i(shade.at("ring"), Math.max(1, Math.round(width / this.canvas.clientWidth)));
+    this.parts.forEach((_, k) => {
+      gl.viewport(edges[k], 0, edges[k + 1] - edges[k], height);
+      gl.uniform4i(shade.at("window"), edges[k], 0, edges[k + 1] - 1, height - 1);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    });
+  }
+
+  drawPoints({ points, positions, tints }, width, height, size, front, stride) {
+    const { gl, splat, orbit } = this;
+    const { spacing, step } = points.header;
+    gl.uniformMatrix4fv(splat.at("project"), false, this.matrix(width, height, front));
+    gl.uniform2fv(splat.at("lens"), orbit.lens);
+    gl.uniform1f(splat.at("lift"), 8 * spacing * size);
+    gl.uniform3fv(splat.at("origin"), points.origin);
+    gl.uniform3fv(splat.at("step_"), step);
+    const focus = Math.min(width, height) / (2 * Math.tan(orbit.fov / 2));
+    // Points overlap threefold, so that fewer of them need not be larger at once; filling them is what takes time.
+    gl.uniform1f(splat.at("pixels"), 3 * spacing * size * Math.max(1, 0.5 * Math.sqrt(stride)) * focus);
+    // A handful of points shows as dots, not as specks.
+    const least = points.count < 1000 ? 4 * size : Math.min(size, 1.5);
+    gl.uniform1f(splat.at("smallest"), Math.max(1, (this.size[0] / this.canvas.clientWidth) * least));
+    for (const [name, buffer, parts, kind, normal, bytes] of [
+      ["quantized", positions, 3, gl.UNSIGNED_SHORT, false, 8],
+      ["tint", tints, 4, gl.UNSIGNED_BYTE, true, 4],
+    ]) {
+      const slot = gl.getAttribLocation(splat.made, name);
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.enableVertexAttribArray(slot);
+      gl.vertexAttribPointer(slot, parts, kind, normal, bytes * stride, 0);
+    }
+    gl.drawArrays(gl.POINTS, 0, Math.ceil(points.count / stride));
   }
 }
 

@@ -1,0 +1,159 @@
+"""A run's scenes as clouds: what it predicted, or predicts now, and the points it was trained on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.atomic import replacing_file
+from pointseg.data.classes import Classes
+from pointseg.data.scene import PreparedScene, hash_file
+from pointseg.device import pick_device
+from pointseg.errors import InputError
+from pointseg.inference.predict import ScenePrediction
+from pointseg.training import Run
+from pointseg.training.loop import predictor
+from pointseg.training.pseudo_label_record import FOLDER as PSEUDO_LABELS
+from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.cloud_file import MAX_HELD, held
+from pointseg.viewing.ply import read_ply
+from pointseg.viewing.sources import Source, Wishes, scene_cloud
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """What wrote the prediction files of a folder: ``made_by.json`` in it, an entry a scene.
+
+    Attributes:
+        folder: Such as ``RUN/predictions``.
+        maker: The hash of the weights and the root of the scenes.
+    """
+
+    folder: Path
+    maker: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, run: Run, checkpoint: str, data: str | Path | None) -> WrittenFiles:
+        """Of one checkpoint's predictions for the scenes of one root."""
+        weights = hash_file(run.checkpoints / checkpoint / "model.safetensors")
+        return cls(folder, {"weights": weights, "data": str(Path(data or run.config.data.root).resolve())})
+
+    def path(self, scene: PreparedScene) -> Path:
+        """Where the prediction of a scene is."""
+        return self.folder / scene.split / f"{scene.name}.ply"
+
+    def holds(self, scene: PreparedScene) -> bool:
+        """Whether a scene's file is there, this maker's and unchanged since."""
+        entry = self._entries().get(_key(scene))
+        return self.path(scene).is_file() and entry is not None and entry == self._entry(scene)
+
+    def add(self, scene: PreparedScene) -> None:
+        """Note that a scene's file has been written."""
+        entries = self._entries() | {_key(scene): self._entry(scene)}
+        with replacing_file(self._file) as unfinished:
+            unfinished.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+
+    def _entry(self, scene: PreparedScene) -> dict[str, str]:
+        return self.maker | {"file": hash_file(self.path(scene))}
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "made_by.json"
+
+    def _entries(self) -> dict[str, dict[str, str]]:
+        try:
+            entries = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # nothing is known of the files then, and they are predicted anew
+        return entries if isinstance(entries, dict) else {}
+
+
+def predicted_cloud(run: Run, scene: PreparedScene, prediction: ScenePrediction) -> Cloud:
+    """A scene with a run's prediction for all its points, and the points the run was trained on."""
+    # All points, however many: a prediction is written whole.
+    cloud = scene_cloud(scene, annotation(run, scene), max_points=scene.num_points)
+    return replace(cloud, pred=prediction.pred, confidence=prediction.confidence, entropy=prediction.entropy)
+
+
+def annotation(run: Run, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray] | None:
+    """The points of a scene that a run was trained on and their classes; None where it is trained on none or all."""
+    labels = run.sparse_labels() if len(run.annotated_points(scene)) else None
+    return None if labels is None else labels.for_scene(scene)
+
+
+def open_run(path: Path, wishes: Wishes, checkpoint: str, device: str | None) -> list[Source]:
+    """The scenes of a run: those it holds out and its pseudo-labels of a training scene, or those of the wished splits.
+
+    Predictions are those of ``RUN/predictions`` where the checkpoint made them, and made when a scene is opened where
+    not.
+
+    Raises:
+        InputError: No run, no such checkpoint, split or classes, or wishes that do not fit a run.
+    """
+    if wishes.labels is not None or wishes.label_field is not None:
+        raise InputError("a run shows its own labels; leave out --labels and --label-field.")
+    run = Run.open(path)
+    if not (run.checkpoints / checkpoint).is_dir():
+        run.load_model(checkpoint)  # which says what there is
+    shown = _ShownRun(run, wishes, checkpoint, device)
+    scenes = [
+        Source(_key(scene), str(path), scene.path, functools.partial(shown.load, scene))
+        for scene in run.scenes(wishes.splits)
+    ]
+    kept = () if wishes.splits else sorted((path / PSEUDO_LABELS).glob("*.ply"))
+    return scenes + [
+        Source(f"{PSEUDO_LABELS}/{file.stem}", str(path), file, functools.partial(shown.load_file, file))
+        for file in kept
+    ]
+
+
+@dataclass(frozen=True)
+class _ShownRun:
+    run: Run
+    wishes: Wishes
+    checkpoint: str
+    device: str | None
+
+    @functools.cached_property
+    def written(self) -> WrittenFiles:
+        return WrittenFiles.of(self.run.path / "predictions", self.run, self.checkpoint, None)
+
+    @functools.cached_property
+    def predict(self) -> Callable[[PreparedScene], ScenePrediction]:
+        device = pick_device(self.device)
+        return predictor(self.run, self.run.load_model(self.checkpoint, device), device)
+
+    def load(self, scene: PreparedScene) -> tuple[Cloud, Classes]:
+        cloud = self._written(scene) or self._predicted(scene)
+        return cloud, self.wishes.classes_of(cloud, self.run.classes)
+
+    def load_file(self, file: Path) -> tuple[Cloud, Classes]:
+        cloud = read_ply(file)
+        return cloud, self.wishes.classes_of(cloud, self.run.classes)
+
+    def _written(self, scene: PreparedScene) -> Cloud | None:
+        if not self.written.holds(scene):
+            return None
+        return _within_memory(read_ply(self.written.path(scene)))
+
+    def _predicted(self, scene: PreparedScene) -> Cloud:
+        print(f"predicting {_key(scene)} of {self.run.path} ({scene.num_points:,} points) ...", file=sys.stderr)
+        return _within_memory(predicted_cloud(self.run, scene, self.predict(scene)))
+
+
+def _within_memory(cloud: Cloud) -> Cloud:
+    index = held(cloud.num_points, cloud.annotated, MAX_HELD)
+    if index is None:
+        return cloud
+    name = f"{cloud.name} ({len(index) / 1e6:.1f} of {cloud.num_points / 1e6:.1f} M points)"
+    return replace(cloud.take(index), name=name)
+
+
+def _key(scene: PreparedScene) -> str:
+    return f"{scene.split}/{scene.name}"

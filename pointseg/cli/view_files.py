@@ -1,0 +1,134 @@
+"""The outputs of ``pointseg view`` that are files, or a window."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointseg.data.classes import Classes
+from pointseg.errors import InputError
+from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.colors import available_modes
+from pointseg.viewing.exports import baked, write_las
+from pointseg.viewing.figure import scene_png
+from pointseg.viewing.html import pair_html, scene_html
+from pointseg.viewing.payload import MAX_POINTS
+from pointseg.viewing.ply import write_ply
+from pointseg.viewing.sources import Source, paired, reference_system
+
+_HINT = "in a browser; it needs no network, so it can be copied or mailed as it is."
+
+
+def write_all(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
+    """A picture and a page of every scene into ``--out``, of two targets a page of every scene both have."""
+    pages, failed = [], 0
+    jobs = paired(*sources) if len(sources) == 2 else [(source,) for source in sources[0]]
+    for job in jobs:
+        base = args.out / job[0].name
+        page = base.with_name(base.name + ".html")
+        try:
+            if len(job) == 2:
+                _pair(job, page, args)
+            else:
+                cloud, classes = _load(job[0], args)
+                _picture(cloud, classes, base.with_name(base.name + ".png"), args)
+                _page(cloud, classes, page, args)
+            pages.append(page)
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    if not pages:
+        raise InputError(f"none of the {len(jobs)} scenes of {args.targets[0]} could be drawn.")
+    print(f"\nOpen {pages[0]} {_HINT}")
+    return 1 if failed else 0
+
+
+def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
+    """The files that ``--png``, ``--html``, ``--ply`` and ``--laz`` name, and ``--desktop``'s window, of one scene."""
+    if len(sources) == 2:
+        pairs = paired(*sources)
+        if len(pairs) > 1:
+            raise InputError(f"the two targets share {len(pairs)} scenes; --html names one file, use --out DIR.")
+        _pair(pairs[0], args.html, args)
+        print(f"\nOpen {args.html} {_HINT}")
+        return 0
+    if len(sources[0]) > 1:
+        raise InputError(
+            f"{args.targets[0]} holds {len(sources[0])} scenes; a flag that names one file takes one, use --out DIR."
+        )
+    source = sources[0][0]
+    cloud, classes = _load(source, args)
+    if args.png is not None:
+        _picture(cloud, classes, args.png, args)
+    if args.html is not None:
+        _page(cloud, classes, args.html, args)
+        print(f"\nOpen {args.html} {_HINT}")
+    if args.ply is not None:
+        _ready(args.ply)
+        print(write_ply(args.ply, cloud, classes, bake=args.bake or ""))
+    if args.laz is not None:
+        _las(source, cloud, classes, args)
+    if args.bake:
+        print(f"the colours are those of {args.bake!r}, not the scan's own")
+    if args.desktop:
+        from pointseg.viewing.desktop import show
+
+        show(cloud, classes, mode=args.color or "")
+    return 0
+
+
+def _load(source: Source, args: argparse.Namespace) -> tuple[Cloud, Classes]:
+    cloud, classes = source.load()
+    there = available_modes(cloud)
+    for mode in (args.color, args.bake):
+        if mode and mode not in there:
+            raise InputError(f"{source.path} cannot be shown as {mode!r}; what it holds allows {', '.join(there)}.")
+    if cloud.num_classes and classes.dataset == "numbered":
+        print(
+            f"{source.path}: no class names are known, so ids are shown as 'class 0' and on; name them with --classes."
+        )
+    return cloud, classes
+
+
+def _picture(cloud: Cloud, classes: Classes, path: Path, args: argparse.Namespace) -> None:
+    _ready(path)
+    print(scene_png(path, cloud, classes, modes=[args.color] if args.color else [], dark=args.dark))
+
+
+def _page(cloud: Cloud, classes: Classes, path: Path, args: argparse.Namespace) -> None:
+    _ready(path)
+    most = args.max_points or MAX_POINTS
+    print(scene_html(path, cloud, classes, most, mode=args.color or "", dark=args.dark))
+
+
+def _pair(pair: Sequence[Source], path: Path, args: argparse.Namespace) -> None:
+    (one, classes), (other, others) = (_load(source, args) for source in pair)
+    if not (classes.names[: len(others.names)] == others.names or others.names[: len(classes.names)] == classes.names):
+        raise InputError(
+            f"{pair[0].path} has the classes {', '.join(classes.names)}, {pair[1].path} has {', '.join(others.names)}; "
+            "give the class file of both with --classes."
+        )
+    _ready(path)
+    both = max(classes, others, key=lambda c: c.num_classes)
+    most = args.max_points or MAX_POINTS // 2
+    names = (pair[0].source, pair[1].source)
+    print(pair_html(path, (one, other), names, both, most, mode=args.color or "", dark=args.dark))
+
+
+def _las(source: Source, cloud: Cloud, classes: Classes, args: argparse.Namespace) -> None:
+    _ready(args.laz)
+    if args.bake:
+        cloud = baked(cloud, classes, args.bake)
+    note = f"colours: {args.bake}" if args.bake else ""
+    names = write_las(args.laz, cloud, classes, crs=reference_system(source.path), note=note)
+    print(args.laz)
+    if names:
+        print(f"its field classification: {', '.join(f'{number} {name}' for number, name in names.items())}")
+
+
+def _ready(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
