@@ -1,6 +1,15 @@
 """Label-efficient learning methods on flat (M, C) tensors: points, voxels or pixels alike."""
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, labelled_cross_entropy
+from pointseg.methods.base import (
+    Batch,
+    FeatureSpace,
+    LossTerms,
+    Method,
+    SegmentationModel,
+    Task,
+    View,
+    labelled_cross_entropy,
+)
 from pointseg.methods.class_queries import ClassQueries
 from pointseg.methods.consistency import Consistency, ConsistencyConfig
 from pointseg.methods.divergence import erda_loss
@@ -39,6 +48,7 @@ __all__ = [
     "Erda",
     "ErdaConfig",
     "ErdaLoss",
+    "FeatureSpace",
     "LossTerms",
     "MeanTeacher",
     "MeanTeacherConfig",

@@ -6,6 +6,8 @@ A method sees rows and never asks what they are: M rows may be voxels, points or
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -86,6 +88,21 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
+class FeatureSpace:
+    """What a method compares by direction.
+
+    Attributes:
+        embedding: (M, E) of the rows of a view.
+        prototypes: (P, E), P may be 0.
+        classes: (P,) int64, the class of each prototype.
+    """
+
+    embedding: Tensor
+    prototypes: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True)
 class Task:
     """What a method is told about the training when it is made.
 
@@ -143,7 +160,10 @@ class Method(nn.Module):
         """Called once, before the first step and before a checkpoint is loaded: a teacher is copied here."""
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
-        """The loss of one step; gradients reach the model and the method's own parameters."""
+        """The loss of one step; gradients reach the model and the method's own parameters.
+
+        In several processes the names in the log must be the same in each of them.
+        """
         raise NotImplementedError
 
     def after_step(self, model: nn.Module) -> None:
@@ -166,19 +186,30 @@ class Method(nn.Module):
         Returns:
             (M, K) fp32 probabilities; None if the method makes no pseudo-labels.
         """
-        modes = [(module, module.training) for part in (model, self) for module in part.modules()]
-        model.eval()
-        self.eval()
-        try:
+        with evaluating(model, self):
             logits = self.pseudo_logits(model, view)
-        finally:
-            for module, training in modes:
-                module.training = training
         return None if logits is None else logits.float().softmax(1)
 
     def pseudo_logits(self, model: nn.Module, view: View) -> Tensor | None:
         """What ``pseudo_labels`` takes the softmax of: (M, K); called in evaluation mode without gradients."""
         return None
+
+    @torch.no_grad()
+    def uses(self, p: Tensor, view: View) -> Tensor:
+        """(M,) bool: which of the ``pseudo_labels`` of a view would be learned from; all, unless overridden."""
+        return torch.ones_like(view.labels, dtype=torch.bool)
+
+    @torch.no_grad()
+    def feature_space(self, model: nn.Module, view: View) -> FeatureSpace:
+        """Where the rows of a view lie, and the prototypes among them, under the conditions of ``pseudo_labels``."""
+        with evaluating(model, self):
+            return self.embed(model, view)
+
+    def embed(self, model: nn.Module, view: View) -> FeatureSpace:
+        """``feature_space`` in evaluation mode: the decoder's features, without prototypes, unless overridden."""
+        features, _ = model(view.inputs)
+        nothing = view.labels.new_zeros(0)
+        return FeatureSpace(features, features.new_zeros(0, features.shape[1]), nothing)
 
     def histograms(self) -> dict[str, Tensor]:
         """Tensors whose distribution is worth watching (similarities of prototypes, say), by name."""
@@ -223,6 +254,19 @@ def _label_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor:
     """(M,) weight of each row in the mean over annotated rows: 0 where there is no annotation."""
     annotated = (labels >= 0).float()
     return annotated if class_weights is None else annotated * class_weights[labels.clamp(min=0)]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into evaluation mode while the block runs; every part is left as it was."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def full_precision(x: Tensor) -> Tensor:

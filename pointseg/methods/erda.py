@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
+from pointseg.methods.base import Batch, FeatureSpace, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.divergence import DIVERGENCES, erda_loss
 from pointseg.methods.monitor import pseudo_label_statistics
@@ -210,6 +210,16 @@ class Erda(Method):
     def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
         features, _ = model(view.inputs)
         return self.erda.pseudo_logits(features, view.labels)
+
+    def uses(self, p: Tensor, view: View) -> Tensor:
+        return self.erda.used_rows(p.log(), view.labels, view.batch_index)
+
+    def embed(self, model: nn.Module, view: View) -> FeatureSpace:
+        """The projected features, and the prototypes of the classes seen so far (of several, their mean)."""
+        features, _ = model(view.inputs)
+        prototypes = self.erda.prototypes
+        embedding = self.erda.projection(full_precision(features))
+        return FeatureSpace(embedding, prototypes.value[prototypes.seen], prototypes.seen.nonzero()[:, 0])
 
     def histograms(self) -> dict[str, Tensor]:
         """Cosines of the pairs of prototypes, and their norms."""

@@ -110,17 +110,23 @@ class PseudoLabel(Method):
         _, logits = labelling(view.inputs)
         return logits
 
+    def uses(self, p: Tensor, view: View) -> Tensor:
+        return self._used(p.log(), view.labels < 0, view.batch_index)
+
+    def _used(self, target: Tensor, candidates: Tensor, batch_index: Tensor) -> Tensor:
+        """(M,) bool: the candidates that are confident enough, by pseudo-logits (M, K)."""
+        if self.config.top_n:
+            return most_confident(log_odds(full_precision(target)), batch_index, candidates, self.config.top_n)
+        return candidates & (full_precision(target).softmax(1).amax(1) >= self.config.threshold)
+
     def _pseudo_label_loss(self, target: Tensor, logits: Tensor, view: View, found: Tensor) -> tuple[Tensor, Tensor]:
         """The term and the rows it uses (M,), from pseudo-logits and logits (M, K) on the rows of a view."""
         with torch.autocast(logits.device.type, enabled=False):
             p = full_precision(target).softmax(1)
-            confidence, label = p.max(1)
             candidates = found & (view.labels < 0)
-            if self.config.top_n:
-                used = most_confident(log_odds(full_precision(target)), view.batch_index, candidates, self.config.top_n)
-            else:
-                used = candidates & (confidence >= self.config.threshold)
-            per_row = F.cross_entropy(full_precision(logits), label if self.config.hard else p, reduction="none")
+            used = self._used(target, candidates, view.batch_index)
+            wanted = p.argmax(1) if self.config.hard else p
+            per_row = F.cross_entropy(full_precision(logits), wanted, reduction="none")
             count = used.sum() if self.config.top_n else candidates.sum()
             return global_mean((per_row * used).sum(), count), used
 

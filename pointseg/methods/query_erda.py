@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View
+from pointseg.methods.base import Batch, FeatureSpace, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.class_queries import ClassQueries
 from pointseg.methods.divergence import EXCLUDED, erda_loss
 from pointseg.methods.prototype_watch import pairwise_cosine
@@ -143,6 +143,14 @@ class QueryErda(Method):
         features, _ = looked_at(view.inputs)
         pseudo, _ = self.generator(features, view.batch_index, view.labels)
         return pseudo
+
+    def embed(self, model: nn.Module, view: View) -> FeatureSpace:
+        """The projected features, and the class queries as they are before they look at a sample."""
+        looked_at = model if self.teacher is None else self.teacher.model
+        features, _ = looked_at(view.inputs)
+        queries = self.generator.queries
+        classes = torch.arange(len(queries), device=queries.device)
+        return FeatureSpace(self.generator.projection(full_precision(features)), queries, classes)
 
     def histograms(self) -> dict[str, Tensor]:
         queries = self.generator.queries.detach()

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
+from pointseg.methods.base import Batch, FeatureSpace, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.contrast import contrastive_loss, draw_members, negative_classes, remember, step_generator
 from pointseg.methods.distributed import all_reduce_sum, global_mean
 from pointseg.methods.entropy_partition import entropy, tail_thresholds
@@ -153,6 +153,12 @@ class U2pl(Method):
     def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
         embedding, logits = self.teacher.model(view.inputs)
         return self._denoised(embedding, full_precision(logits).log_softmax(1))
+
+    def embed(self, model: nn.Module, view: View) -> FeatureSpace:
+        """The teacher's embedding and the positives of the contrast."""
+        embedding, _ = self.teacher.model(view.inputs)
+        seen = self.prototypes.seen
+        return FeatureSpace(embedding, self.prototypes.value[seen], seen.nonzero()[:, 0])
 
     def histograms(self) -> dict[str, Tensor]:
         cosine = pairwise_cosine(self.prototypes.value, self.prototypes.seen)

@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pointseg.atomic import remove_unfinished, replacing_folder
 from pointseg.errors import InputError
+from pointseg.tensor_file import save_tensors
 
 KEEP = 2
 """How many step checkpoints stay on disk."""
@@ -59,11 +60,11 @@ def save_checkpoint(
     target = folder / f"step_{step:06d}"
     tensors, groups = flatten_optimizer(optimizer)
     with _replacing(target) as unfinished:
-        save_file(tensors, unfinished / "optimizer.safetensors")
-        save_file(_contiguous(method.state_dict()), unfinished / "method.safetensors")
-        save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
+        save_tensors(tensors, unfinished / "optimizer.safetensors")
+        save_tensors(_contiguous(method.state_dict()), unfinished / "method.safetensors")
+        save_tensors(_contiguous(model.state_dict()), unfinished / "model.safetensors")
         if average is not None:
-            save_file(_contiguous(average.state_dict()), unfinished / "average.safetensors")
+            save_tensors(_contiguous(average.state_dict()), unfinished / "average.safetensors")
         (unfinished / "state.json").write_text(json.dumps({"step": step, "optimizer": groups, **state}, indent=1))
     for old in step_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -73,7 +74,7 @@ def save_checkpoint(
 def save_weights(target: Path, model: nn.Module, state: dict[str, Any]) -> None:
     """Write a folder with the model alone (``best`` and ``final``): what evaluating and predicting need."""
     with _replacing(target) as unfinished:
-        save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
+        save_tensors(_contiguous(model.state_dict()), unfinished / "model.safetensors")
         (unfinished / "state.json").write_text(json.dumps(state, indent=1))
 
 
@@ -115,7 +116,7 @@ def damage(path: Path) -> str | None:
         files = json.loads((path / MANIFEST).read_text())["files"]
         wrong = [name for name, digest in files.items() if _sha256(path / name) != digest]
         wrong += sorted({file.name for file in path.iterdir()} - {MANIFEST, *files})
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         return " ".join(str(error).split()) if isinstance(error, OSError) else f"{MANIFEST} cannot be read"
     return f"{wrong[0]} is not what was written" if wrong else None
 
@@ -152,7 +153,7 @@ def load_checkpoint(
     load_weights(path / "method.safetensors", method)
     if average is not None:
         load_weights(path / "average.safetensors", average)
-    restore_optimizer(optimizer, _read(path / "optimizer.safetensors"), state["optimizer"])
+    restore_optimizer(optimizer, _read(path / "optimizer.safetensors"), state.get("optimizer", {}))
     return state
 
 
@@ -160,7 +161,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The JSON of a checkpoint folder."""
     try:
         return dict(json.loads((path / "state.json").read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"checkpoint {path} cannot be read ({error}); delete the folder and use an older one"
         ) from error
@@ -172,7 +173,8 @@ def load_weights(path: Path, module: nn.Module) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"the weights in {path} do not fit this network: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"the weights in {path} do not fit this network: {reason[:300]}") from error
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -198,16 +200,16 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], saved: dict[str, Any]) -> None:
     """The inverse of ``flatten_optimizer``."""
-    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in saved["values"].items()}
-    for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    groups = [
-        {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in saved["param_groups"]
-    ]
     try:
+        state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in saved["values"].items()}
+        for key, tensor in tensors.items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = tensor
+        groups = [
+            {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in saved["param_groups"]
+        ]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except ValueError as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the optimiser's state does not fit this recipe: {error}") from error
 
 

@@ -101,10 +101,11 @@ def _train(run: Run, device: torch.device, workers: int, on_step: OnStep) -> flo
             notes.training(done, newest | {"lr": optimizer.param_groups[0]["lr"]}, clock.share)
         if done % HISTOGRAM_EVERY == 0 or last:
             notes.histograms(done, method)
+        notes.pseudo_labels(done, method, model)
         if eval_scenes and (done % config.eval_every == 0 or last):
             notes.evaluation(done, evaluate_network(run, scored, eval_scenes, device, notes.look), scored.net)
         if last:
-            first_does(functools.partial(notes.finished, done, scored.net))
+            first_does(functools.partial(notes.finished, done, method, model, scored.net))
         elif done % config.checkpoint_every == 0 and is_first():
             state = {"best": notes.best, "scaler": scaler.state_dict()}
             trained: dict[str, Any] = {"model": model.net, "method": method, "optimizer": optimizer, "average": average}

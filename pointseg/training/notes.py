@@ -16,13 +16,19 @@ from pointseg.data.scene import PreparedScene
 from pointseg.evaluation.evaluate import Evaluation
 from pointseg.inference.predict import ScenePrediction
 from pointseg.methods import Method
+from pointseg.models.segmentor import Segmentor
 from pointseg.training.alarm import CollapseAlarm
 from pointseg.training.checkpoint import save_weights
+from pointseg.training.explained import explained
 from pointseg.training.pictures import PredictionPictures
+from pointseg.training.pseudo_label_record import PseudoLabelRecord, snapshot_steps
 from pointseg.training.recipe import to_dict
 from pointseg.training.report import write_report
 from pointseg.training.run import Run
 from pointseg.training.tracking import Tracker
+from pointseg.viewing.bars import iou_bars
+from pointseg.viewing.colors import available_modes
+from pointseg.viewing.figure import draw_scene
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +51,17 @@ class Notes:
     def histograms(self, done: int, method: Method) -> None:
         """The distributions that a method shows."""
 
+    def pseudo_labels(self, done: int, method: Method, model: Segmentor) -> None:
+        """What the method takes a training scene for, if the ``done``-th step is one of those kept."""
+
     def look(self, scene: PreparedScene, prediction: ScenePrediction) -> None:
         """A scored scene, for pictures."""
 
     def evaluation(self, done: int, evaluation: Evaluation, network: nn.Module) -> None:
         """Scores, and the weights of ``network`` if they are the best so far."""
 
-    def finished(self, done: int, network: nn.Module) -> None:
-        """The report and the final weights."""
+    def finished(self, done: int, method: Method, model: Segmentor, network: nn.Module) -> None:
+        """The report and the final weights, those of ``network``."""
 
 
 class RunNotes(Notes):
@@ -71,7 +80,8 @@ class RunNotes(Notes):
         self.run = run
         self.tracker = Tracker(run.path, done)
         self.panels = PredictionPictures(run.classes)
-        self.drawn: dict[str, Image.Image] = {}
+        self.record = PseudoLabelRecord.of(run)
+        self.drawn: dict[str, dict[str, Image.Image]] = {}
         if done == 0:
             self.tracker.describe(to_dict(run.config), "eval/miou" if scored else "train/loss")
         self.alarm = CollapseAlarm(method.label_counts.tolist(), run.config.steps)
@@ -89,6 +99,15 @@ class RunNotes(Notes):
     def histograms(self, done: int, method: Method) -> None:
         self.tracker.histograms(done, method.histograms())
 
+    def pseudo_labels(self, done: int, method: Method, model: Segmentor) -> None:
+        if done not in snapshot_steps(self.run.config.steps):
+            return
+        cloud = self.record.look(done, method, model)
+        if cloud is not None:
+            modes = [mode for mode in ("gt", "pseudo", "entropy") if mode in available_modes(cloud)]
+            drawn = draw_scene(cloud, self.run.classes, modes=modes)
+            self.tracker.pictures(done, "pseudo_labels", {self.record.name: drawn})
+
     def look(self, scene: PreparedScene, prediction: ScenePrediction) -> None:
         self.panels.look(scene, prediction)
 
@@ -97,14 +116,19 @@ class RunNotes(Notes):
         per_class = zip(evaluation.classes, evaluation.points.iou, strict=True)
         iou = {f"iou_{name}": float(value) for name, value in per_class if not math.isnan(value)}
         self.tracker.record("eval", done, self.scores | iou)
-        self.drawn = self.panels.draw()
-        self.tracker.pictures(done, self.drawn)
+        self.drawn["Predictions"] = self.panels.draw()
+        self.tracker.pictures(done, "prediction", self.drawn["Predictions"])
+        self.tracker.thumbnails(done, "prediction", self.panels.thumbnails())
+        self.drawn["Classes"] = {
+            "IoU of each class": iou_bars({self.run.path.name: evaluation.points.iou}, self.run.classes)
+        }
         if not self.best or self.scores["miou"] > self.best["miou"]:
             self.best = {"step": done, **self.scores}
             save_weights(self.run.checkpoints / "best", network, self.best)
 
-    def finished(self, done: int, network: nn.Module) -> None:
+    def finished(self, done: int, method: Method, model: Segmentor, network: nn.Module) -> None:
         run = self.run
+        self.drawn |= explained(self.record, method, model)
         write_report(run.path, run.config, run.classes.names, self.tracker.lines(), self.drawn)
         # Last of all: a run with final weights is finished.
         save_weights(run.checkpoints / "final", network, {"step": done, **self.scores})

@@ -11,6 +11,7 @@ from pointseg.inference.predict import ScenePrediction
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.figure import draw_scene
 from pointseg.viewing.thinning import even_steps
+from pointseg.viewing.thumbnail import mesh_thumbnail
 
 SCENES = 1
 """How many scenes are kept."""
@@ -44,6 +45,10 @@ class PredictionPictures:
             pred=prediction.voxel_pred[np.asarray(prediction.grid.inverse)[index]],
             name=name,
         )
+
+    def thumbnails(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Small clouds in the colours of the prediction, for ``Tracker.thumbnails``."""
+        return {name: mesh_thumbnail(cloud, self.classes, "pred") for name, cloud in self.clouds.items()}
 
     def draw(self) -> dict[str, Image.Image]:
         """The pictures, by ``split/scene``."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pointseg.errors import InputError
+from pointseg.untrusted import shown
 
 
 def require(condition: bool, message: str) -> None:
@@ -20,11 +21,11 @@ def require(condition: bool, message: str) -> None:
 def from_dict(cls: type, values: Any, where: str) -> Any:
     """Build a frozen dataclass of type ``cls``; ``where`` is what error messages call it, "" for the recipe itself."""
     label = where or "the recipe"
-    require(isinstance(values, dict), f"{label} is {values!r}; it must be a mapping of settings")
+    require(isinstance(values, dict), f"{label} is {shown(values)}; it must be a mapping of settings")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]
     for key in values:
-        require(key in known, f"{label} has no setting {key!r}; allowed are {', '.join(known) or 'none'}")
+        require(key in known, f"{label} has no setting {shown(key)}; allowed are {', '.join(known) or 'none'}")
     prefix = f"{where}." if where else ""
     return cls(**{key: _convert(hints[key], value, f"{prefix}{key}") for key, value in values.items()})
 
@@ -34,7 +35,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return from_dict(typing.cast(type, kind), value, where)
     origin = typing.get_origin(kind)
     if origin is tuple:
-        require(isinstance(value, (list, tuple)), f"{where} is {value!r}; it must be a list")
+        require(isinstance(value, (list, tuple)), f"{where} is {shown(value)}; it must be a list")
         item, *rest = typing.get_args(kind)
         if rest and rest[0] is not Ellipsis:
             require(len(value) == 1 + len(rest), f"{where} has {len(value)} entries; it must have {1 + len(rest)}")
@@ -47,7 +48,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         value = _as_float(value)
     require(value == value, f"{where} is not a number; give a finite one")
     correct = isinstance(value, target) and not (target is int and isinstance(value, bool))
-    require(correct, f"{where} is {value!r}; it must be {_NAMES.get(target, target.__name__)}")
+    require(correct, f"{where} is {shown(value)}; it must be {_NAMES.get(target, target.__name__)}")
     return value
 
 

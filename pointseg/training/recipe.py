@@ -6,15 +6,15 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pointseg.errors import InputError
 from pointseg.paths import configs_dir
 from pointseg.training.config import TrainConfig
 from pointseg.training.plain import from_dict, require
+from pointseg.untrusted import parse_yaml, shown
 
 EXAMPLES = ["synthetic_erda", "s3dis_erda_1pct", "scannet_erda_20pts"]
 """Named where a recipe is not found and nothing like it exists."""
@@ -52,8 +52,7 @@ def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     bases = values.pop("base", [])
     merged: dict[str, Any] = {}
     for name in bases if isinstance(bases, list) else [bases]:
-        beside = path.parent / f"{name}.yaml"
-        _merge(merged, _read_recipe(beside if beside.is_file() else _find_recipe(str(name)), (*above, path)))
+        _merge(merged, _read_recipe(_find_recipe(str(name), beside=path.parent), (*above, path)))
     _merge(merged, values)
     return merged
 
@@ -64,16 +63,17 @@ def _merge(values: dict[str, Any], over: dict[str, Any]) -> None:
         values[key] = {**values[key], **value} if both else value
 
 
-def _find_recipe(recipe: str | Path) -> Path:
-    if Path(recipe).is_file():
-        return Path(recipe)
-    ours = configs_dir() / f"{recipe}.yaml"
-    if ours.is_file():
-        return ours
+def _find_recipe(recipe: str | Path, beside: Path | None = None) -> Path:
+    neighbour = [] if beside is None else [beside / f"{recipe}.yaml"]
+    for path in (*neighbour, Path(recipe), configs_dir() / f"{recipe}.yaml"):
+        # A name that is too long for any file is no file.
+        with suppress(OSError):
+            if path.is_file():
+                return path
     shipped = [path.stem for path in sorted(configs_dir().glob("*.yaml"))]
     near = difflib.get_close_matches(str(recipe), shipped, n=3) or EXAMPLES
     raise InputError(
-        f"there is no recipe {str(recipe)!r}; give a YAML file or one of the {len(shipped)} recipes that come with "
+        f"there is no recipe {shown(str(recipe))}; give a YAML file or one of the {len(shipped)} that come with "
         f"pointseg, such as {', '.join(near)} ('pointseg train --recipes' lists them)"
     )
 
@@ -89,9 +89,9 @@ def list_recipes() -> dict[str, str]:
 
 def _parse_yaml(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{source} is not valid YAML: {error}") from error
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -22,7 +22,7 @@ def write_report(
     config: TrainConfig,
     classes: Sequence[str],
     lines: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Image.Image],
+    pictures: Mapping[str, Mapping[str, Image.Image]],
 ) -> Path:
     """Write ``report.md`` and its pictures into a run folder, over an older one.
 
@@ -31,7 +31,7 @@ def write_report(
         config: the recipe.
         classes: K names.
         lines: of ``metrics.jsonl``.
-        pictures: of predictions, by the scene's name.
+        pictures: of each section, by what they show.
 
     Returns:
         The report's path.
@@ -46,14 +46,22 @@ def write_report(
         *_scores(by_kind["eval"], classes),
         "## Curves" if "curves" in drawn else "",
         *(f"![{name}]({file})" for name, file in drawn.items() if name == "curves"),
-        "## Predictions" if pictures else "",
-        *(f"![{name}]({drawn[name]})" for name in pictures),
+        *_sections(pictures, drawn),
         *_warnings(by_kind["warning"]),
         f"Steps waited for data {by_kind['time'][-1]['data_wait']:.0%} of their time." if by_kind["time"] else "",
     ]
     with replacing_file(folder / REPORT) as unfinished:
         unfinished.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return folder / REPORT
+
+
+def _sections(pictures: Mapping[str, Mapping[str, Image.Image]], drawn: Mapping[str, str]) -> list[str]:
+    return [
+        text
+        for title, images in pictures.items()
+        if images
+        for text in (f"## {title}", *(f"![{name}]({drawn[name]})" for name in images))
+    ]
 
 
 def _scores(evaluations: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
@@ -84,7 +92,7 @@ def _write_pictures(
     folder: Path,
     training: Sequence[Mapping[str, Any]],
     evaluations: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Image.Image],
+    pictures: Mapping[str, Mapping[str, Image.Image]],
 ) -> dict[str, str]:
     """Draw and write all pictures; the file of each, relative to the run folder."""
     series = {"training loss": (training, "loss"), "mIoU of the held-out scenes": (evaluations, "miou")}
@@ -94,7 +102,7 @@ def _write_pictures(
         if any(key in line for line in lines)
     ]
     images = {"curves": draw_curves(curves)} if curves else {}
-    images |= pictures
+    images |= {name: image for section in pictures.values() for name, image in section.items()}
     files = {name: f"{PICTURES}/{number}.png" for number, name in enumerate(images)}
     remove_unfinished(folder, PICTURES)
     with replacing_folder(folder / PICTURES) as unfinished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from torch.utils.tensorboard.summary import hparams
 
 from pointseg.atomic import replacing_file
 from pointseg.training.plain import flatten
+from pointseg.untrusted import parse_json
+
+logger = logging.getLogger(__name__)
 
 
 class Tracker:
@@ -30,9 +34,9 @@ class Tracker:
 
     def __init__(self, path: Path, start: int) -> None:
         self.file = path / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= start]
+        kept = [line for line in self.lines() if line["step"] <= start]
         with replacing_file(self.file) as unfinished:
-            unfinished.write_text("".join(kept))
+            unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.writer = SummaryWriter(str(path / "tensorboard"), purge_step=start + 1)
 
     def describe(self, recipe: Mapping[str, Any], metric: str) -> None:
@@ -62,8 +66,14 @@ class Tracker:
         return [line for line in self.lines() if line["kind"] == kind]
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines written so far."""
-        return [json.loads(line) for line in self._lines()]
+        """All lines written so far; damaged ones, as a last one cut off by a kill, are left out with a warning."""
+        if not self.file.is_file():
+            return []
+        texts = self.file.read_bytes().splitlines()
+        kept = [line for line in map(_parsed, texts) if line is not None]
+        if len(kept) < len(texts):
+            logger.warning("%d damaged lines of %s are left out", len(texts) - len(kept), self.file)
+        return kept
 
     def warn(self, kind: str, step: int, text: str) -> None:
         """Write a warning: one line, and a text of TensorBoard."""
@@ -78,11 +88,17 @@ class Tracker:
             if len(finite):
                 self.writer.add_histogram(name, finite, step)
 
-    def pictures(self, step: int, images: Mapping[str, Image.Image]) -> None:
-        """Show pictures of predictions, by the scene's name, half their size."""
+    def pictures(self, step: int, kind: str, images: Mapping[str, Image.Image]) -> None:
+        """Show pictures of one ``kind``, by the scene's name, half their size."""
         for name, image in images.items():
             small = image.convert("RGB").reduce(2)
-            self.writer.add_image(f"prediction/{name}", np.asarray(small), step, dataformats="HWC")
+            self.writer.add_image(f"{kind}/{name}", np.asarray(small), step, dataformats="HWC")
+
+    def thumbnails(self, step: int, kind: str, meshes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        """Show small clouds to turn, by the scene's name: vertices (1, n, 3) and colours (1, n, 3)."""
+        for name, (vertices, colors) in meshes.items():
+            tensors = torch.from_numpy(vertices), torch.from_numpy(colors)
+            self.writer.add_mesh(f"{kind}/{name}", *tensors, global_step=step)
 
     def close(self) -> None:
         self.writer.close()
@@ -91,11 +107,15 @@ class Tracker:
         with self.file.open("a") as handle:
             handle.write(json.dumps(line) + "\n")
 
-    def _lines(self) -> list[str]:
-        """Complete lines already on disk; a last line cut off by a kill is left out."""
-        if not self.file.is_file():
-            return []
-        return [line for line in self.file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A line's record; None if it is not a whole one."""
+    try:
+        line = parse_json(text)
+    except ValueError:
+        return None
+    whole = isinstance(line, dict) and isinstance(line.get("kind"), str) and isinstance(line.get("step"), int)
+    return line if whole else None
 
 
 def named_scalars(log: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, float]:

@@ -74,7 +74,7 @@ def half_a_line(kill):
 
 
 def half_a_file(kill):
-    original = checkpoint.save_file
+    original = checkpoint.save_tensors
 
     def patched(tensors, path):
         def cut():
@@ -84,7 +84,7 @@ def half_a_file(kill):
         kill(cut)
         original(tensors, path)
 
-    checkpoint.save_file = patched
+    checkpoint.save_tensors = patched
 
 
 PLACES = {

@@ -125,7 +125,7 @@ def test_the_report_says_what_the_records_say(rooms_root, tmp_path):
     assert f"| floor | {100 * last['iou_floor']:.1f} | {100 * best['iou_floor']:.1f} |" in text
     assert "| sofa | - | - |" in text or "iou_sofa" in last
     pictures = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert len(pictures) == 2
+    assert len(pictures) == 4
     for picture in pictures:
         with Image.open(run.path / picture) as image:
             assert len(set(np.asarray(image.convert("RGB")).reshape(-1, 3)[::7].sum(1).tolist())) > 10
