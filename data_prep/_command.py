@@ -11,9 +11,10 @@ from typing import Any
 
 from data_prep._runner import Report, prepare_scenes
 from data_prep._scene_job import SceneJob, Store
-from data_prep._streaming import MIN_MEMORY, parse_memory
+from data_prep._streaming import MIN_MEMORY, check_memory
 from pointseg.data.classes import Classes, load_classes
 from pointseg.errors import InputError
+from pointseg.memory_size import parse_memory
 
 DEFAULT_VOXEL_SIZE = 0.05
 _SHOWN = 20
@@ -109,6 +110,7 @@ def _share(args: argparse.Namespace, jobs: int) -> int | None:
     if given is None:
         return None
     memory = parse_memory(given)
+    check_memory(memory)
     workers = 1 if args.scheduler is not None else max(1, min(args.workers, jobs))
     share = memory // workers
     if share < MIN_MEMORY:

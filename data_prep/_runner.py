@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from data_prep._scene_job import SceneJob, SceneResult, Store, prepare_scene
@@ -21,7 +22,10 @@ from pointseg.data.scene_arrays import check_names
 from pointseg.data.scene_reader import grid_name
 from pointseg.data.voxel import check_voxel_size
 from pointseg.errors import InputError
+from pointseg.locking import only_process
 from pointseg.progress import bytes_bar
+
+_LOCK = ".preparing"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,7 +52,7 @@ class Report:
 def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, scheduler: str | None = None) -> Report:
     """Prepare every scene; those that are up to date are kept.
 
-    Run one at a time on a root. When interrupted, finished scenes stay and unfinished ones vanish.
+    One run at a time on a root. When interrupted, finished scenes stay and unfinished ones vanish.
 
     Args:
         jobs: At least one; their names differ.
@@ -75,9 +79,27 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"two sources would become one scene: {', '.join(twice[:3])}; rename one, or prepare it alone")
-    remove_unfinished(store.out, "classes")
     # Workers elsewhere may start in another folder.
     store = replace(store, out=store.out.absolute())
+    with _alone(store.out):
+        results = _prepare(jobs, store, workers, scheduler)
+    return Report(tuple(sorted(results, key=lambda r: r.name)), time.monotonic() - started)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keep a second run out, which would remove what this one has not finished."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {root}: {error.strerror}") from error
+    refusal = f"another run is preparing scenes in {root}; wait for it, or choose another --out folder"
+    with only_process(root / _LOCK, refusal):
+        yield
+
+
+def _prepare(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | None) -> list[SceneResult]:
+    remove_unfinished(store.out, "classes")
     prepare_root(store.out, store.classes)
     splits = {job.split for job in jobs}
     for split in splits:
@@ -85,12 +107,11 @@ def prepare_scenes(jobs: Sequence[SceneJob], store: Store, *, workers: int = 1, 
     # The largest scenes first, so that none is left running alone at the end.
     ordered = sorted(jobs, key=SceneJob.source_bytes, reverse=True)
     try:
-        results = _run(ordered, store, min(workers, len(ordered)), scheduler)
+        return _run(ordered, store, min(workers, len(ordered)), scheduler)
     except KeyboardInterrupt:
         for split in splits:
             remove_unfinished(store.out / split)
         raise
-    return Report(tuple(sorted(results, key=lambda r: r.name)), time.monotonic() - started)
 
 
 def _run(jobs: Sequence[SceneJob], store: Store, workers: int, scheduler: str | None) -> list[SceneResult]:

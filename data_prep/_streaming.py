@@ -7,7 +7,6 @@ beyond the program itself stays below a stated bound, whatever the number of poi
 from __future__ import annotations
 
 import errno
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +31,6 @@ from pointseg.errors import InputError
 MIN_MEMORY = 2 * WORKING_BYTES
 """Least bound that can be kept, bytes."""
 
-_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
 _READER_BYTES = 512
 """A generous guess at what a reader holds for a point of the chunk it is parsing."""
 
@@ -72,21 +69,6 @@ class Chunk(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Those of later chunks are added to, and replace, those of earlier ones."""
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of a size such as ``4GB`` (10^9) or ``512MiB`` (2^20).
-
-    Raises:
-        InputError: Not a number and a unit, or less than ``MIN_MEMORY``.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    units = {unit.lower(): size for unit, size in _UNITS.items()}
-    if match is None or match[2].lower() not in units:
-        raise InputError(f"the memory bound is {text!r}; give a number and a unit ({', '.join(_UNITS)}), such as 4GB")
-    memory = int(float(match[1]) * units[match[2].lower()])
-    _check_memory(memory)
-    return memory
 
 
 def chunk_points(memory: int) -> int:
@@ -129,7 +111,7 @@ def write_scene_streaming(
         InputError: What ``write_scene`` refuses; chunks of different kinds; no points; too small a bound; no space.
     """
     check_names(split, name)
-    _check_memory(memory)
+    check_memory(memory)
     sizes = sorted(set(voxel_sizes))
     for size in sizes:
         check_voxel_size(size)
@@ -277,7 +259,8 @@ def _points(folder: Path, names: frozenset[str]) -> Iterator[dict[str, np.ndarra
         yield dict(zip(keys, arrays, strict=True))
 
 
-def _check_memory(memory: int) -> None:
+def check_memory(memory: int) -> None:
+    """Refuse a bound, bytes, below ``MIN_MEMORY``."""
     if memory < MIN_MEMORY:
         raise InputError(f"the memory bound is {memory // 10**6} MB; it must be at least {-(-MIN_MEMORY // 10**6)} MB")
 

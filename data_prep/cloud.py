@@ -8,6 +8,7 @@ PLY, LAS, LAZ, E57, PCD, XYZ, CSV, TXT, NPY and NPZ are read; colour, intensity,
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ def jobs(
     scenes: dict[str, Path] = {}
     for path in _expanded(files):
         other = scenes.setdefault(path.stem, path)
-        if other.resolve() != path.resolve():
+        if os.path.realpath(other) != os.path.realpath(path):
             raise InputError(
                 f"{other} and {path} would both be the scene {path.stem!r}; rename one, or prepare them as two splits"
             )

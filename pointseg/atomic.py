@@ -18,8 +18,9 @@ def replacing_file(target: Path) -> Iterator[Path]:
     """
     unfinished = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, target)
+        with _naming(target):
+            yield unfinished
+            os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -31,7 +32,8 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     try:
         # mkdtemp makes it private to the user; a finished scene has the permissions any new folder has.
         unfinished.chmod(target.parent.stat().st_mode & 0o777)
-        yield unfinished
+        with _naming(target):
+            yield unfinished
         if target.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
             os.replace(target, replaced / target.name)
@@ -45,6 +47,17 @@ def replacing_folder(target: Path) -> Iterator[Path]:
             os.replace(unfinished, target)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Put the place into errors of writing, which do not know it: that of a full disk above all."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(target)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -21,8 +22,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False} | kwargs)
 
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        # Argparse lets the outermost parser complain, whose help does not list the flags of the subcommand.
+        namespace, unknown = super().parse_known_args(*args, **kwargs)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")
+
+
+def describe(error: OSError) -> str:
+    """An error of the system in one sentence; of a full disk, what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f", where {error.filename} was to be written" if error.filename else ""
+        return f"no space left on the disk{where}; free some, or choose another place, and run the same command again"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def guarded(name: str, command: Callable[[], int]) -> int:
@@ -40,7 +56,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
     except InputError as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        message = describe(error)
     except (MemoryError, RuntimeError) as error:
         # torch.OutOfMemoryError by name: importing torch here would cost every command a second.
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":

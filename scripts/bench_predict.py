@@ -21,7 +21,6 @@ import laspy
 import numpy as np
 import torch
 
-from data_prep._streaming import parse_memory
 from pointseg.commandline import Parser, guarded
 from pointseg.data.classes import load_classes
 from pointseg.device import pick_device
@@ -30,6 +29,7 @@ from pointseg.inference.memory import Estimate
 from pointseg.inference.model_folder import build
 from pointseg.inference.predict_file import Watch
 from pointseg.inference.stopwatch import STAGES
+from pointseg.memory_size import parse_memory
 
 PIECE = 500_000
 

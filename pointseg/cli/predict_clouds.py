@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import Progress
 
 from data_prep import _runner
-from data_prep._streaming import parse_memory
+from pointseg.commandline import describe
 from pointseg.data.formats import SUFFIXES, check_target
 from pointseg.device import pick_device
 from pointseg.errors import InputError
@@ -21,6 +21,7 @@ from pointseg.inference.memory import DEFAULT_MEMORY, Estimate
 from pointseg.inference.model_folder import ModelSpec, is_model_folder
 from pointseg.inference.predict_file import Watch, predict_file
 from pointseg.inference.predictor import Predictor
+from pointseg.memory_size import parse_memory
 from pointseg.progress import progress_bar
 from pointseg.training import Run
 
@@ -176,7 +177,7 @@ def _tried(work: Callable[[], None], job: CloudJob) -> Outcome:
     except InputError as error:
         return job, str(error)
     except OSError as error:
-        return job, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return job, describe(error)
     return job, None
 
 

@@ -58,7 +58,7 @@ def draw(
 
 def _draw_scene(scene: PreparedScene, rule: Rule, seed: int, voxel_size: float, classes: Classes) -> SceneLabels:
     segment = checked_truth(scene, classes, "draw labels from")
-    candidates = np.asarray(scene.grid(voxel_size).point)
+    candidates = np.asarray(scene.sound_grid(voxel_size).point)
     own = np.asarray(segment[candidates])
     index, label = draw_points(candidates, own, rule, seed=seed, scene=scene_key(scene))
     if len(index) == 0:

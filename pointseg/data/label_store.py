@@ -7,6 +7,8 @@ They live in ``<root>/sparse_labels/<name>``: ``<split>/<scene>.npy``, int64 (L,
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.data.label_weights import class_weights
+from pointseg.data.scene_meta import is_count
 from pointseg.data.scene_reader import LABELS_FOLDER, PreparedScene, map_array
 from pointseg.data.scene_writer import hash_file
 from pointseg.errors import InputError
@@ -131,14 +134,86 @@ def open_labels(root: str | Path, name: str) -> SparseLabels:
     file = path / "spec.json"
     try:
         spec = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} is missing or damaged ({error}); delete {path} and draw again") from error
     if not isinstance(spec, dict) or spec.get("spec_version") != SPEC_VERSION:
         raise InputError(f"{file} is not of version {SPEC_VERSION}; delete {path} and draw again")
     missing = [key for key in (*SETTINGS, *RESULTS) if key not in spec]
     if missing:
         raise InputError(f"{file} lacks {', '.join(missing)}; delete {path} and draw again")
+    wrong = [key for key, good in _ENTRIES.items() if key in spec and not good(spec[key])]
+    if wrong or not _fits_together(spec):
+        what = f"other values for {', '.join(wrong)} than it should" if wrong else "numbers that contradict each other"
+        raise InputError(f"{file} holds {what}; delete {path} and draw again")
     return SparseLabels(path, spec)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_count, value))
+
+
+def _are_counts_or_none(value: Any) -> bool:
+    return value is None or _are_counts(value)
+
+
+def _are_scenes(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(entry, dict)
+        and all(is_count(entry.get(key)) for key in ("labels", "points"))
+        and _are_counts(entry.get("counts"))
+        for entry in value.values()
+    )
+
+
+def _is_source(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("kind"))
+
+
+_ENTRIES: dict[str, Callable[[Any], bool]] = {
+    "rule": lambda value: value is None or _is_text(value),
+    "seed": lambda value: value is None or is_count(value),
+    "voxel_size": lambda value: isinstance(value, int | float) and 0 < value < math.inf,
+    "splits": _are_texts,
+    "source": _is_source,
+    "classes": _are_texts,
+    "counts": _are_counts,
+    "class_points": _are_counts_or_none,
+    "class_voxels": _are_counts_or_none,
+    "num_labels": is_count,
+    "num_points": is_count,
+    "num_voxels": is_count,
+    "share_of_points": _is_share,
+    "share_of_voxels": _is_share,
+    "scenes": _are_scenes,
+    "scenes_without": _are_texts,
+    "unmatched": lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value),
+}
+"""What the entries of a ``spec.json`` may be."""
+
+
+def _fits_together(spec: Mapping[str, Any]) -> bool:
+    """Whether the totals are those of the scenes, and there is a source where there is no rule."""
+    classes, scenes = len(spec["classes"]), spec["scenes"].values()
+    rows = [spec[key] for key in ("counts", "class_points", "class_voxels")] + [scene["counts"] for scene in scenes]
+    if any(row is not None and len(row) != classes for row in rows) or (spec["rule"] is None) != ("source" in spec):
+        return False
+    totals = [sum(column) for column in zip(*(scene["counts"] for scene in scenes), strict=True)]
+    return totals == spec["counts"] and all(
+        sum(scene[key] for scene in scenes) == spec[total]
+        for key, total in (("labels", "num_labels"), ("points", "num_points"))
+    )
 
 
 def label_file(folder: Path, scene: PreparedScene) -> Path:

@@ -26,6 +26,7 @@ from pointseg.data.npy import save_array
 from pointseg.data.scene_reader import LABELS_FOLDER, PreparedScene
 from pointseg.data.scene_writer import hash_file
 from pointseg.errors import InputError
+from pointseg.locking import only_process
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
@@ -113,12 +114,27 @@ def store_labels(
     """
     target = root / LABELS_FOLDER / name
     target.parent.mkdir(exist_ok=True)
-    remove_unfinished(target.parent, name)
+    refusal = f"another run is storing the labels {name!r} in {root}; wait for it, or choose another --name"
+    with only_process(target.parent / f".{name}.lock", refusal):
+        # It may have been finished by a run that was there first.
+        if target.exists():
+            raise InputError(f"another run has just stored the labels {name!r} in {root}; run the same command again")
+        remove_unfinished(target.parent, name)
+        _write_folder(target, settings, classes, labelled, results or {})
+    return open_labels(root, name)
+
+
+def _write_folder(
+    target: Path,
+    settings: Mapping[str, Any],
+    classes: Classes,
+    labelled: Iterable[SceneLabels],
+    results: Mapping[str, Any],
+) -> None:
     with replacing_folder(target) as folder:
         entries = {scene_key(one.scene): _write(folder, one, classes) for one in labelled}
-        spec = {**settings, **_summary(entries, classes), **(results or {})}
+        spec = {**settings, **_summary(entries, classes), **results}
         (folder / "spec.json").write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
-    return open_labels(root, name)
 
 
 def checked_truth(scene: PreparedScene, classes: Classes, purpose: str) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.data.scene_reader import ARRAYS, FORMAT_VERSION, LABELS_FOLDER
+from pointseg.data.scene_meta import FORMAT_VERSION
+from pointseg.data.scene_reader import ARRAYS, LABELS_FOLDER
 from pointseg.errors import InputError
 
 _PLAIN_NAME = re.compile(r"[^./\\\s][^/\\]*")

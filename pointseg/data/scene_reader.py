@@ -7,32 +7,18 @@ scene sent to a data-loading process travels as a path.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
+from pointseg.data.scene_meta import read_meta
 from pointseg.data.voxel import VoxelGrid
 from pointseg.errors import InputError
-
-FORMAT_VERSION = 1
-"""Written to every ``meta.json``; another one is refused."""
-
-META_KEYS: dict[str, type] = {
-    "format_version": int,
-    "dataset": str,
-    "scene": str,
-    "split": str,
-    "num_points": int,
-    "counts": dict,
-    "offset": list,
-    "arrays": list,
-    "grids": dict,
-}
-"""What ``meta.json`` must hold for a scene to be read; the rest is for people and re-runs."""
 
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "coord": (np.float32, 3),
@@ -56,6 +42,9 @@ GRID_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
 
 AVERAGED = ("color", "segment", "intensity")
 """What a voxel grid takes over from the points."""
+
+_DAMAGED = (OSError, ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError)
+"""What numpy raises for a file that is no array, or whose header has been damaged."""
 
 LABELS_FOLDER = "sparse_labels"
 """The one folder of a root that is not a split."""
@@ -151,6 +140,28 @@ class PreparedScene:
             )
         return _read_grid(self, float(voxel_size), self.path / folder)
 
+    def sound_grid(self, voxel_size: float) -> VoxelGrid:
+        """The stored grid of a size, its rows seen to lead to points and voxels that are there, and those to be finite.
+
+        Opening a scene looks at headers alone; whoever follows ``point`` and ``inverse`` starts here.
+
+        Args:
+            voxel_size: Metres.
+
+        Raises:
+            InputError: As ``grid``, a row that leads nowhere, or a coordinate that is not finite.
+        """
+        grid, again = self.grid(voxel_size), "the file is damaged: delete the scene's folder and prepare it again"
+        for name, index, limit in (("inverse", grid.inverse, len(grid.coord)), ("point", grid.point, self.num_points)):
+            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < limit:
+                bad = int(index.min()) if index.min() < 0 else int(index.max())
+                file = self.path / grid_name(voxel_size) / f"{name}.npy"
+                raise InputError(f"{file} holds {bad}, but it must be in 0..{limit - 1}; {again}")
+        # One number that is not finite makes the sum so, and no sum of finite float32 overflows a float64.
+        if not np.isfinite(self.coord.sum(dtype=np.float64)):
+            raise InputError(f"{self.path / 'coord.npy'} holds coordinates that are not finite; {again}")
+        return grid
+
     def _optional(self, name: str) -> np.ndarray | None:
         return self._array(name) if name in self.meta["arrays"] else None
 
@@ -170,7 +181,9 @@ def open_scene(path: str | Path) -> PreparedScene:
     """
     path = Path(path)
     meta = _read_meta(path)
-    scene = PreparedScene(path, path.resolve().parent.name, path.resolve().name, meta)
+    # A linked scene goes by the link's name: two links to scenes of one name are two scenes.
+    named = Path(os.path.abspath(path))
+    scene = PreparedScene(path, named.parent.name, named.name, meta)
     for name in meta["arrays"]:
         scene._array(name)
     for size in scene.voxel_sizes:
@@ -222,11 +235,11 @@ def map_array(path: Path, dtype: type[np.generic], columns: int, *, rows: int | 
         InputError: Missing, truncated, not a .npy file, or of another type or shape.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; prepare the scene again") from error
-    except (OSError, ValueError, EOFError) as error:
-        empty = _read_empty(path, dtype)
+    except _DAMAGED as error:
+        empty = _read_empty(path)
         if empty is None:
             raise InputError(f"{path} is damaged or truncated ({error}); prepare the scene again") from error
         array = empty
@@ -240,35 +253,25 @@ def map_array(path: Path, dtype: type[np.generic], columns: int, *, rows: int | 
     return array
 
 
-def _read_empty(path: Path, dtype: type[np.generic]) -> np.ndarray | None:
+def _read_empty(path: Path) -> np.ndarray | None:
     """An array of no elements, which cannot be mapped; None if the file is no such array."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except _DAMAGED:
         return None
-    return array if isinstance(array, np.ndarray) and array.size == 0 else None
+    return np.empty(shape, dtype) if 0 in shape else None
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    file = path / "meta.json"
-    if not path.is_dir():
-        raise InputError(f"there is no scene folder {path}")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{file} is missing, so {path} is not a prepared scene; prepare it again") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is damaged ({error}); prepare the scene again") from error
-    version = meta.get("format_version") if isinstance(meta, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{file} has format version {version}, this program reads version {FORMAT_VERSION}; prepare the scene again"
-        )
-    if wrong := next((key for key, kind in META_KEYS.items() if not isinstance(meta.get(key), kind)), None):
-        raise InputError(f"{file} holds {meta.get(wrong)!r} for {wrong!r}; prepare the scene again")
-    if unknown := [name for name in meta["arrays"] if name not in ARRAYS]:
-        raise InputError(f"{file} names unknown arrays {', '.join(map(str, unknown))}; prepare the scene again")
-    return dict(meta)
+    meta = read_meta(path)
+    names, file = meta["arrays"], path / "meta.json"
+    if unknown := [name for name in names if name not in ARRAYS]:
+        raise InputError(f"{file} names unknown arrays {', '.join(unknown)[:80]}; prepare the scene again")
+    if "coord" not in names or len(set(names)) < len(names):
+        raise InputError(f"{file} does not name coord, or an array twice; prepare the scene again")
+    return meta
 
 
 def _read_grid(scene: PreparedScene, voxel_size: float, folder: Path) -> VoxelGrid:

@@ -5,17 +5,22 @@ Nothing but the points' coordinates and colours is kept; the file itself is read
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pointseg.atomic import replacing_folder
 from pointseg.data.formats import iter_cloud
+from pointseg.data.scene import hash_file
+from pointseg.data.scene_writer import hash_arrays
 from pointseg.data.voxel import bounding_box
 from pointseg.data.voxel_external import WORKING_BYTES, voxelize_to_files
 from pointseg.data.voxel_files import ArrayWriter, read_array, read_rows, write_array
@@ -29,11 +34,14 @@ from pointseg.inference.tiling import Blocks
 LEAST_MEMORY = 2 * WORKING_BYTES
 """Bytes below which a grid cannot be made."""
 
+_FACTS = "grid.json"
 _READER_BYTES = 1024
 """A generous guess at what a reader holds for a point of the chunk it is parsing."""
 _CHUNK_POINTS = 1_000_000
 _GATHER_BYTES = 40
 """What looking up a voxel's height takes."""
+
+logger = logging.getLogger(__name__)
 
 OnPoints = Callable[[int], None]
 """Told how many points have been read."""
@@ -57,11 +65,14 @@ class CloudGrid:
 
     @classmethod
     def open(cls, folder: Path) -> CloudGrid | None:
-        """The grid that is there; None if there is none. (It appears whole or not at all.)"""
-        try:
-            facts = json.loads((folder / "grid.json").read_text())
-        except OSError:
+        """The grid that is there, as it was written; None if there is none, or one that has been damaged since."""
+        facts = _read_facts(folder / _FACTS)
+        if facts is None:
             return None
+        for name, digest in facts["sha256"].items():
+            if not (folder / name).is_file() or hash_file(folder / name) != digest:
+                logger.warning("%s has been damaged since it was written; the cloud is read again", folder / name)
+                return None
         return cls(folder, facts["points"], tuple(facts["lowest"]), facts["floor"])
 
     def voxels(self) -> Voxels:
@@ -115,11 +126,27 @@ def make_grid(
             if "height" in features:
                 _heights(unfinished, spool / "shifted", memory)
             shutil.rmtree(spool)
-        facts = {"points": points, "lowest": [int(value) for value in lattice.low], "floor": float(box[0][2])}
-        (unfinished / "grid.json").write_text(json.dumps(facts))
-    grid = CloudGrid.open(folder)
-    assert grid is not None
-    return grid
+        lowest, floor = [int(value) for value in lattice.low], float(box[0][2])
+        _write_facts(unfinished / _FACTS, points=points, lowest=lowest, floor=floor, sha256=hash_arrays(unfinished))
+    return CloudGrid(folder, points, (lowest[0], lowest[1], lowest[2]), floor)
+
+
+def _write_facts(path: Path, **facts: Any) -> None:
+    """Write JSON values and their own hash."""
+    path.write_text(json.dumps({"facts": facts, "sha256": _digest(facts)}))
+
+
+def _read_facts(path: Path) -> dict[str, Any] | None:
+    """What ``_write_facts`` wrote; None if it is not there, or not as it was written."""
+    try:
+        document = json.loads(path.read_bytes())
+        return document["facts"] if document["sha256"] == _digest(document["facts"]) else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _spool(path: Path, spool: Path, colored: bool, chunk: int, on_points: OnPoints) -> tuple[int, np.ndarray]:

@@ -21,8 +21,9 @@ class FinishedFiles:
     def __init__(self, folder: Path, predictor: Predictor, halo: float | None) -> None:
         self._path = folder / ".predicted.jsonl"
         self._predictor, self._margin = predictor, predictor.halo_voxels(halo)
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-        self._lines = set(lines)
+        # A line that was damaged equals none of those that are looked for.
+        text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.is_file() else ""
+        self._lines = set(text.splitlines())
 
     def holds(self, source: Path, target: Path) -> bool:
         """Whether this output stands."""

@@ -1,12 +1,14 @@
 """Results of voxels on disk, and which of them stand there.
 
-A tile's rows reach the disk before the line that says so: what the journal names is there after any kill.
+A tile's rows reach the disk before the line that says so, and the line holds their checksum: what the journal names is
+there after any kill, and what has been damaged since counts as not predicted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,8 @@ class Journal:
     """The results of a grid's V voxels.
 
     Attributes:
-        folder: holds ``results.bin``, a ``RESULT`` a voxel, and ``finished.jsonl``, the rows of a tile a line.
+        folder: holds ``results.bin``, a ``RESULT`` a voxel, and ``finished.jsonl``, the rows of a tile and their
+            checksum a line.
     """
 
     folder: Path
@@ -52,18 +55,32 @@ class Journal:
             os.fsync(file.fileno())
         with (self.folder / FINISHED).open("a") as file:
             # A line that a kill cut short is no JSON, and a new one begins after it.
-            file.write("\n" + json.dumps(ranges) + "\n")
+            file.write("\n" + json.dumps([ranges, self._checksum(ranges)]) + "\n")
 
     def finished(self, blocks: Blocks) -> np.ndarray:
         """(B,) which blocks stand in the results."""
         finished = np.zeros(len(blocks.cell), bool)
         path = self.folder / FINISHED
-        for line in path.read_text().splitlines() if path.is_file() else []:
-            try:
-                ranges = json.loads(line)
-            except ValueError:
-                continue
-            for start, stop in ranges:
+        for line in path.read_bytes().splitlines() if path.is_file() else []:
+            for start, stop in self._standing(line):
                 first, last = np.searchsorted(blocks.start, (start, stop))
                 finished[first:last] = True
         return finished
+
+    def _standing(self, line: bytes) -> Ranges:
+        """The stretches that a line names, none if it or one of their rows is not as it was written."""
+        try:
+            ranges, checksum = json.loads(line)
+            stands = self._checksum(ranges) == checksum
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return []
+        return ranges if stands else []
+
+    def _checksum(self, ranges: Ranges) -> int:
+        """Of some rows as they are on the disk, and of which rows they are."""
+        checksum = zlib.crc32(json.dumps(ranges).encode())
+        with (self.folder / RESULTS).open("rb") as file:
+            for start, stop in ranges:
+                file.seek(start * RESULT.itemsize)
+                checksum = zlib.crc32(file.read((stop - start) * RESULT.itemsize), checksum)
+        return checksum

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pointseg import __version__
 from pointseg.atomic import replacing_folder
@@ -24,6 +24,7 @@ from pointseg.data.scene import hash_file
 from pointseg.errors import InputError
 from pointseg.models.minkunet import MODELS
 from pointseg.models.segmentor import Segmentor, build_segmentor
+from pointseg.tensor_file import save_tensors
 
 FORMAT_VERSION = 1
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -97,7 +98,7 @@ def save_model(model: Segmentor, spec: ModelSpec, folder: str | Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as unfinished:
         weights = unfinished / "model.safetensors"
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.net.state_dict().items()}, weights)
+        save_tensors({k: v.detach().cpu().contiguous() for k, v in model.net.state_dict().items()}, weights)
         versions = {"pointseg": __version__} | {p: importlib.metadata.version(p) for p in ("torch", "numpy")}
         document = {
             "format_version": FORMAT_VERSION,

@@ -7,7 +7,6 @@ the finished tiles; it is removed when the output stands.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import re
 import shutil
@@ -30,6 +29,7 @@ from pointseg.inference.predictor import Predictor, own
 from pointseg.inference.stopwatch import Stopwatch
 from pointseg.inference.tile_network import RESULT, predict_tiles
 from pointseg.inference.tiling import Ranges, Tile, plan, whole
+from pointseg.locking import only_process
 
 LOCK = "lock"
 
@@ -94,6 +94,7 @@ def predict_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     stopwatch = Stopwatch()
     with _explaining_full_disk(work), _locked(work), _without_traces_of_refusals(work):
+        before = _state(source)
         _keep_only(work, file_key(predictor, source, margin))
         _remove_unfinished_target(target)
         grid = CloudGrid.open(work / "grid")
@@ -103,7 +104,8 @@ def predict_file(
                 work / "grid",
                 voxel_size=predictor.spec.voxel_size,
                 features=predictor.spec.features,
-                memory=free,
+                # Not all of it: what freed memory leaves unused is in no count.
+                memory=max(LEAST_MEMORY, free * 4 // 5),
                 stopwatch=stopwatch,
                 on_points=lambda points: watch.progress("reading", points, info.num_points),
             )
@@ -111,7 +113,9 @@ def predict_file(
             _predict(predictor, grid, work, margin, room, watch)
         with stopwatch.of("write"):
             watch.progress("writing", 0, grid.points)
+            _require_unchanged(source, before)
             _write(grid, work, source, target)
+            _require_unchanged(source, before, target)
             watch.progress("writing", grid.points, grid.points)
         shutil.rmtree(work)
     return stopwatch.seconds
@@ -162,6 +166,20 @@ def _write(grid: CloudGrid, work: Path, source: Path, target: Path) -> None:
     write_predictions(source, target, pred, confidence=confidence, entropy=entropy)
 
 
+def _state(source: Path) -> tuple[int, int, int]:
+    """What tells a file from another one in its place, or from what it was before."""
+    facts = source.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _require_unchanged(source: Path, before: tuple[int, int, int], target: Path | None = None) -> None:
+    """See that the points that are written out are those that were predicted; else the output does not stay."""
+    if _state(source) != before:
+        if target is not None:
+            target.unlink(missing_ok=True)
+        raise InputError(f"{source} was changed while it was being predicted; run the same command again")
+
+
 def file_key(predictor: Predictor, source: Path, margin: int) -> str:
     """What the predictions of a file depend on, as one hash; ``margin`` in voxels."""
     parts = [predictor.fingerprint(), hash_file(source), str(margin), str(predictor.device.type)]
@@ -170,7 +188,7 @@ def file_key(predictor: Predictor, source: Path, margin: int) -> str:
 
 def _keep_only(work: Path, key: str) -> None:
     """Empty a working folder of anything but this key's work."""
-    if _read(work / "key") != key:
+    if _read(work / "key") != key.encode():
         for path in work.iterdir():
             if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -187,9 +205,9 @@ def _remove_unfinished_target(target: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> bytes | None:
     try:
-        return path.read_text()
+        return path.read_bytes()
     except OSError:
         return None
 
@@ -198,13 +216,8 @@ def _read(path: Path) -> str | None:
 def _locked(work: Path) -> Iterator[None]:
     """Keep a second process out; the system lifts the lock when a process dies."""
     work.mkdir(exist_ok=True)
-    with (work / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is predicting to the same file (it holds {work}); wait for it, or give another --out"
-            ) from error
+    refusal = f"another process is predicting to the same file (it holds {work}); wait for it, or give another --out"
+    with only_process(work / LOCK, refusal):
         yield
 
 
@@ -223,8 +236,13 @@ def _without_traces_of_refusals(work: Path) -> Iterator[None]:
 def _explaining_full_disk(work: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, InputError) as error:
+        # What writes the output turns the system's errors into bad input.
+        reason = error.__cause__ if isinstance(error, InputError) else error
+        if isinstance(reason, OSError) and reason.errno is None:
+            free = shutil.disk_usage(work.parent).free
+            raise InputError(f"{error}; {free / 1e6:,.0f} MB are free on the disk of {work.parent}") from error
+        if not isinstance(reason, OSError) or reason.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
             f"no space left on the disk of {work}, where up to 100 bytes a point are kept until the output is written; "

@@ -78,11 +78,26 @@ class Network:
         log = logits[torch.from_numpy(wanted).to(self.device)].float().log_softmax(1)
         share = log.exp()
         confidence, pred = share.max(1)
+        require_finite(confidence)
         result = np.empty(len(log), RESULT)
         result["pred"], result["confidence"] = pred.cpu().numpy(), confidence.cpu().numpy()
         # A class of share 0 has a log of minus infinity and adds nothing.
         result["entropy"] = -(share * log.clamp_min(-1e4)).sum(1).cpu().numpy()
         return result
+
+
+def require_finite(confidence: Tensor) -> None:
+    """See that a network has an opinion of every row, of which (n,) ``confidence`` is the share of the class it names.
+
+    Raises:
+        InputError: some are not numbers: damaged weights, values that are too large, or half precision.
+    """
+    bad = int((~confidence.isfinite()).sum())
+    if bad:
+        raise InputError(
+            f"the network's output is not finite for {bad:,} of {len(confidence):,} voxels; its weights or the cloud "
+            "are damaged, or its half precision (fp16) overflows: train it with bf16 or fp32"
+        )
 
 
 @dataclass(frozen=True)

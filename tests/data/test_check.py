@@ -128,7 +128,7 @@ DAMAGES = {
     "meta.json is missing": lambda s: (s / "meta.json").unlink(),
     "meta.json is damaged": lambda s: (s / "meta.json").write_text("{"),
     "meta.json holds 7 for 'counts'": lambda s: edit(s, lambda m: m.update(counts=7)),
-    "other entries than it should": lambda s: edit(s, lambda m: m.update(grids={"0.5": 7})),
+    "meta.json holds {'0.5': 7} for 'grids'": lambda s: edit(s, lambda m: m.update(grids={"0.5": 7})),
 }
 
 

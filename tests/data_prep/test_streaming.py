@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from data_prep import _streaming
 from data_prep._jobs import RawScene
-from data_prep._streaming import MIN_MEMORY, chunk_points, parse_memory, write_scene_streaming
+from data_prep._streaming import MIN_MEMORY, check_memory, chunk_points, write_scene_streaming
 from pointseg.data import voxel_external, voxel_files
 from pointseg.data.scene import open_scene, write_scene
 from pointseg.errors import InputError
+from pointseg.memory_size import parse_memory
 
 ARRAYS = ("coord", "color", "intensity", "normal", "segment", "instance")
 WHAT = {"dataset": "mine", "sources": [{"name": "a.las", "bytes": 3}], "settings": {"label": "class"}}
@@ -264,7 +265,7 @@ def test_memory_in_words():
         with pytest.raises(InputError, match=r"number and a unit .* such as 4GB"):
             parse_memory(text)
     with pytest.raises(InputError, match="is 64 MB; it must be at least 135 MB"):
-        parse_memory("64MB")
+        check_memory(parse_memory("64MB"))
 
 
 def test_chunks_grow_with_the_bound_and_never_vanish():
