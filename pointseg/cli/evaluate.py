@@ -27,6 +27,7 @@ from pointseg.inference.predict import ScenePrediction
 from pointseg.inference.voting import predict_by_votes
 from pointseg.progress import track
 from pointseg.training import Run
+from pointseg.viewing.bars import iou_bars
 
 HELP = """Score runs on every raw point of the held-out scenes, side by side.
 
@@ -86,7 +87,9 @@ def _side_by_side(args: argparse.Namespace, runs: dict[str, Run]) -> int:
         if len(columns) > 1:
             differences[name] = miou_difference(next(iter(columns.values())).matrices, evaluation.matrices)
             more = {"miou_minus": {"run": first, **interval_json(differences[name])}}
-        _store(args, Path(path), evaluation, splits, more)
+        stored = _store(args, Path(path), evaluation, splits, more)
+        compared = {other: columns[other].points.iou for other in dict.fromkeys((next(iter(columns)), name))}
+        save_picture(stored.with_suffix(".iou.png"), iou_bars(compared, run.classes))
     console = Console()
     console.print(_table(columns, f"{_what(args)} on {', '.join(splits)}"))
     for name, difference in differences.items():

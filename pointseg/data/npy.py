@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +55,25 @@ def map_npy(path: Path) -> np.ndarray:
     if needed == 0:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+
+
+def mapped_slices(rows: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Consecutive slices of a mapped array with the number of their first row.
+
+    The pages of a slice are given back before the next one, so a slice must be copied by then; otherwise the process
+    would come to hold the whole file. An ordinary array is sliced all the same.
+
+    Args:
+        rows: (N, ...).
+        size: rows of a slice.
+    """
+    base: object = rows
+    while isinstance(base, np.ndarray):
+        base = base.base
+    for start in range(0, len(rows), size):
+        yield start, rows[start : start + size]
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from pointseg.viewing.drawing import LIGHT, font, nice_ticks
 
 WIDTH, HEIGHT = 520, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 40, 40
-_INK, _FAINT, _GRID, _LINE = (30, 36, 44), (110, 118, 128), (228, 231, 235), (31, 105, 180)
+_LINE = (31, 105, 180)
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,6 @@ def draw_curves(curves: Sequence[Curve]) -> Image.Image:
     return sheet
 
 
-def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) that cover ``low`` to ``high``, about ``wanted`` of them."""
-    span = high - low if high > low else max(abs(high), 1.0)
-    power = 10.0 ** math.floor(math.log10(span / wanted))
-    step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= wanted)
-    first = math.floor(low / step + 1e-9)
-    last = max(math.ceil(high / step - 1e-9), first + 1)
-    return [k * step for k in range(first, last + 1)]
-
-
 def _panel(curve: Curve) -> Image.Image:
     panel = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(panel)
@@ -56,25 +47,19 @@ def _panel(curve: Curve) -> Image.Image:
         y = HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - ticks[0]) / (ticks[-1] - ticks[0])
         return x, y
 
-    pen.text((_LEFT, 20), curve.title, fill=_INK, font=_font(17), anchor="lm")
+    pen.text((_LEFT, 20), curve.title, fill=LIGHT.ink, font=font(17), anchor="lm")
     for tick in ticks:
         (x, y), (right, _) = place(0, tick), place(last, tick)
-        pen.line((x, y, right, y), fill=_GRID)
-        pen.text((x - 8, y), f"{tick:.4g}", fill=_FAINT, font=_font(13), anchor="rm")
+        pen.line((x, y, right, y), fill=LIGHT.grid)
+        pen.text((x - 8, y), f"{tick:.4g}", fill=LIGHT.faint, font=font(13), anchor="rm")
     for tick in (t for t in nice_ticks(0, last) if t <= last):
         x, y = place(tick, ticks[0])
-        pen.line((x, y, x, y + 4), fill=_FAINT)
-        pen.text((x, y + 14), f"{tick:g}", fill=_FAINT, font=_font(13), anchor="mm")
-    pen.text((WIDTH - _RIGHT, HEIGHT - 10), "step", fill=_FAINT, font=_font(13), anchor="rm")
+        pen.line((x, y, x, y + 4), fill=LIGHT.faint)
+        pen.text((x, y + 14), f"{tick:g}", fill=LIGHT.faint, font=font(13), anchor="mm")
+    pen.text((WIDTH - _RIGHT, HEIGHT - 10), "step", fill=LIGHT.faint, font=font(13), anchor="rm")
     line = [place(step, value) for step, value in curve.points]
     pen.line(line, fill=_LINE, width=2, joint="curve")
     if len(line) <= 60:
         for x, y in line:
             pen.ellipse((x - 2.5, y - 2.5, x + 2.5, y + 2.5), fill=_LINE)
     return panel
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pointseg.atomic import remove_unfinished
 from pointseg.data.collate import collate_views
 from pointseg.data.dataset import Sample, SceneDataset
 from pointseg.methods import FeatureSpace, Method, View
@@ -80,6 +81,7 @@ class PseudoLabelRecord:
         cloud = replace(self.cloud, pseudo=pseudo, entropy=entropy, name=f"{self.name}, step {done}")
         path = self._file(done)
         path.parent.mkdir(exist_ok=True)
+        remove_unfinished(path.parent)
         write_ply(path, cloud, self.run.classes)
         return cloud
 

@@ -121,9 +121,12 @@ def read_ply(path: str | Path) -> Cloud:
         raise InputError(f"{path} has coordinates up to {far:g}; they must be metres: export it again in those.")
     offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(coord)
     parts: dict[str, np.ndarray] = {}
+    known = {name.removeprefix("scalar_") for name in names}
     for label in (label for label in _LABELS if label != "error"):
         # Scanners store a confidence of their own; only beside a prediction is it the probability of one.
-        if label in ("confidence", "entropy") and "pred" not in parts:
+        if label == "confidence" and "pred" not in parts:
+            continue
+        if label == "entropy" and not known & {"pred", "pseudo"}:
             continue
         field = f"scalar_{label}" if f"scalar_{label}" in names else label
         if field in names:

@@ -1,13 +1,15 @@
 """Arrays saved byte for byte as NumPy does, except that nothing is lost silently."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pointseg.data.npy import save_array
+from pointseg.data.npy import map_npy, mapped_slices, save_array
 
 resource = pytest.importorskip("resource", reason="needs limits on the size of files")
 
@@ -45,3 +47,21 @@ def test_a_file_that_cannot_be_written_whole_is_an_error_with_its_name(tmp_path,
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "x.npy")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == "27 File too large True\n"
+
+
+def resident_file_pages():
+    return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux to count a process's pages")
+def test_slices_of_a_mapped_file_are_given_back(tmp_path):
+    values = np.arange(8 << 20, dtype=np.int64)
+    save_array(tmp_path / "a.npy", values)
+    mapped, before, most = map_npy(tmp_path / "a.npy"), resident_file_pages(), 0
+    for start, part in mapped_slices(mapped, 1 << 20):
+        assert part[0] == start
+        assert np.array_equal(part, values[start : start + (1 << 20)])
+        most = max(most, resident_file_pages() - before)
+    assert start == 7 << 20
+    assert most < 24 << 20
+    assert [part.tolist() for _, part in mapped_slices(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]

@@ -20,7 +20,7 @@ from pointseg.errors import InputError
 from pointseg.inference import predict
 from pointseg.methods import METHODS, LossTerms
 from pointseg.methods.distributed import all_reduce_sum, rank, world_size
-from pointseg.training import Run, load_recipe, loop, train
+from pointseg.training import Run, load_recipe, loop, notes, train
 from pointseg.training.pictures import PredictionPictures
 from pointseg.training.processes import Place, every_text, first_does, joined
 from pointseg.training.synced_norm import synced
@@ -90,6 +90,8 @@ def train_all(root, out):
     """What one process does, and what several do together."""
     with joined("cpu"):
         loop.LOG_EVERY, PredictionPictures.draw = 1, lambda self: {}
+        # Pictures and pseudo-labels for people take samples as they are stored, in fp32.
+        notes.explained, notes.RunNotes.pseudo_labels = lambda *_: {}, lambda *_: None
         torch.save(norms(), f"{out}/norms_{rank()}.pt")
         if world_size() > 1:
             Path(out, f"errors_{rank()}.json").write_text(json.dumps(errors(root, out)))

@@ -16,9 +16,10 @@ from PIL import Image
 from pointseg.cli.main import main
 from pointseg.errors import InputError
 from pointseg.training import Run, load_recipe, train
-from pointseg.training.curves import Curve, draw_curves, nice_ticks
+from pointseg.training.curves import Curve, draw_curves
 from pointseg.training.lock import locked
 from pointseg.training.waiting import DataClock
+from pointseg.viewing.drawing import nice_ticks
 
 SMALL = [
     "data.voxel_size=0.1",

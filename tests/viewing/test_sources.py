@@ -116,7 +116,7 @@ def test_labels_outside_the_class_file_are_one_sentence(tmp_path):
     path = write_ply(tmp_path / "x.ply", cloud)
     save_classes(CLASSES, tmp_path / "toy.yaml")
     shown, classes = load(path, classes=str(tmp_path / "toy.yaml"))
-    with pytest.raises(InputError, match=r"class id 37 but 'toy' names only 2 classes; give the class file"):
+    with pytest.raises(InputError, match=r"class id 37 but 'toy' names only 2 classes; name the class file"):
         pack_scene(shown, classes)
     shown, classes = load(path)
     assert classes.names[37] == "class 37"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.data.formats.format import Columns, Format, Header, extend_rows, extended, reading
-from pointseg.data.npy import map_npy
+from pointseg.data.npy import map_npy, mapped_slices
 from pointseg.errors import InputError
 
 THREE_COLUMNS = {
@@ -80,8 +80,7 @@ def _header(path: Path) -> Header:
 def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Columns]:
     array = _load(path)
     names, where = _names(array), _where(array)
-    for start in range(0, len(array), chunk_points):
-        rows = array[start : start + chunk_points]
+    for _, rows in mapped_slices(array, chunk_points):
         yield {name: _column(rows, names, where, name) for name in wanted}
 
 
@@ -110,8 +109,7 @@ def _write(source: Path, target: Path, added: Columns) -> None:
         np.lib.format.write_array_header_2_0(
             file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         )
-        for start in range(0, len(array), _COPY_ROWS):
-            rows = array[start : start + _COPY_ROWS]
+        for start, rows in mapped_slices(array, _COPY_ROWS):
             if dtype.names is None:
                 more = np.stack([values[start : start + _COPY_ROWS] for values in added.values()], axis=1)
                 file.write(np.hstack([rows, more.astype(dtype)]).astype(dtype, copy=False).tobytes())

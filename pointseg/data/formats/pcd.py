@@ -29,6 +29,7 @@ from pointseg.data.formats.format import (
 )
 from pointseg.data.formats.lzf import MOST_EXPANSION, decompress, literals
 from pointseg.data.formats.rows import RowFormat, row_chunks
+from pointseg.data.npy import mapped_slices
 from pointseg.errors import InputError
 
 _LONGEST_HEADER = 1 << 20
@@ -125,10 +126,15 @@ def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Co
         if held < layout.count:
             raise cut_short(path, layout.count, held)
         return
-    rows = _mapped(layout) if layout.data == "binary" else _fields(layout, _decompressed(layout))
+    if layout.data == "binary":
+        everything = slice(None)
+        for _, rows in mapped_slices(_mapped(layout), chunk_points):
+            yield {name: np.array(_unpacked(rows, name, everything, layout.packed)) for name in wanted}
+        return
+    fields = _fields(layout, _decompressed(layout))
     for start in range(0, layout.count, chunk_points):
         part = slice(start, start + chunk_points)
-        yield {name: np.array(_unpacked(rows, name, part, layout.packed)) for name in wanted}
+        yield {name: np.array(_unpacked(fields, name, part, layout.packed)) for name in wanted}
 
 
 def _unpacked(rows: Columns | np.ndarray, name: str, part: slice, packed: str | None) -> np.ndarray:
@@ -216,8 +222,8 @@ def _write(source: Path, target: Path, added: Columns) -> None:
             _write_ascii(layout, new, added, dropped)
         elif layout.data == "binary":
             rows, dtype = _mapped(layout), extended(layout.dtype, dropped, added)
-            for start in range(0, layout.count, _COPY_ROWS):
-                new.write(extend_rows(rows[start : start + _COPY_ROWS], dtype, added, start).tobytes())
+            for start, part in mapped_slices(rows, _COPY_ROWS):
+                new.write(extend_rows(part, dtype, added, start).tobytes())
         else:
             _write_compressed(layout, new, added, dropped)
 

@@ -29,6 +29,7 @@ from pointseg.data.formats.format import (
 )
 from pointseg.data.formats.ply_counts import check_ply_counts
 from pointseg.data.formats.rows import RowFormat, row_chunks
+from pointseg.data.npy import mapped_slices
 from pointseg.errors import InputError
 
 _TYPES = {
@@ -178,8 +179,7 @@ def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Co
         yield from _ascii_chunks(layout, wanted, chunk_points)
         return
     vertices = _whole(path)["vertex"].data if layout.in_one_piece else _mapped(layout)
-    for start in range(0, len(vertices), chunk_points):
-        rows = vertices[start : start + chunk_points]
+    for _, rows in mapped_slices(vertices, chunk_points):
         yield {name: rows[name].astype(rows.dtype[name].newbyteorder("=")) for name in wanted}
 
 
@@ -229,8 +229,8 @@ def _write(source: Path, target: Path, added: Columns) -> None:
         else:
             vertices, dtype = _mapped(layout), extended(layout.vertex.dtype, layout.ours, added, layout.order)
             new.write(old.read(layout.start - old.tell()))
-            for start in range(0, len(vertices), _COPY_ROWS):
-                new.write(extend_rows(vertices[start : start + _COPY_ROWS], dtype, added, start).tobytes())
+            for start, rows in mapped_slices(vertices, _COPY_ROWS):
+                new.write(extend_rows(rows, dtype, added, start).tobytes())
             old.seek(layout.start + vertices.nbytes)
         shutil.copyfileobj(old, new)
 
