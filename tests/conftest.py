@@ -1,11 +1,21 @@
-"""Small prepared rooms that the tests of training, evaluating and predicting share."""
+"""Small prepared rooms that the tests of training, evaluating and predicting share, and how Triton runs."""
+
+import os
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from pointseg.data.classes import load_classes, save_classes
 from pointseg.data.scene import write_scene
 from pointseg.data.sparse_labels import draw
+
+# Without a GPU its kernels are interpreted. Triton reads this while it is imported, for its own library too, and much
+# of torch imports it; so it is set before any test module is.
+if not torch.cuda.is_available():
+    assert "triton" not in sys.modules, "triton was imported before its interpreter could be chosen"
+    os.environ["TRITON_INTERPRET"] = "1"
 
 FLOOR, WALL, TABLE, CHAIR = 1, 2, 7, 8
 VOXEL = 0.1

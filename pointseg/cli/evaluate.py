@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,8 +40,9 @@ HELP = """Score runs on every raw point of the held-out scenes, side by side.
   pointseg evaluate --check to_send --data data/scannet --splits test
 
 miou, macc and oacc are over raw points; miou_voxel is over voxels and always named so. The scores, with per-class IoU,
-per-scene mIoU, intervals and the confusion matrices, are stored in RUN/evaluation/<checkpoint>_<splits>.json, with
-pictures of the confusion matrix and the calibration beside it."""
+per-scene mIoU, intervals and the confusion matrices, are stored in RUN/evaluation/<checkpoint>_<splits>.json (with
+--data, the folder's name and a hash of its path before it), with pictures of the confusion matrix and the calibration
+beside it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +166,7 @@ def _predictor(args: argparse.Namespace, run: Run) -> Callable[[PreparedScene], 
         voxel_size=data.voxel_size,
         features=data.features,
         device=device,
-        bf16=run.config.precision == "bf16",
+        precision=run.config.precision,
     )
 
 
@@ -177,7 +180,10 @@ def _store(
     args: argparse.Namespace, run: Path, evaluation: Evaluation, splits: Sequence[str], more: dict[str, Any]
 ) -> Path:
     """Write the scores and their pictures into a run folder."""
-    root = "" if args.data is None else f"{Path(args.data).resolve().name}_"
+    root, data = "", Path(args.data or "").resolve()
+    if args.data is not None:
+        # Two roots may go by one name.
+        root, more = f"{data.name}-{hashlib.sha256(os.fsencode(data)).hexdigest()[:8]}_", more | {"data": str(data)}
     votes = "" if args.votes == 1 else f"_{args.votes}votes"
     path = run / "evaluation" / f"{root}{args.checkpoint}_{'-'.join(splits)}{votes}.json"
     evaluation.save(path, {"votes": args.votes, **more})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,19 @@ class CloudJob:
     halo: float | None
 
 
-Outcome = tuple[CloudJob, str | None]
-"""A job and what went wrong, None if nothing did."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        job: which.
+        key: what the predictions depend on, see ``file_key``.
+        failure: what went wrong, None if nothing did.
+    """
+
+    job: CloudJob
+    key: str
+    failure: str | None
 
 
 def add_cloud_arguments(group: Any) -> None:
@@ -71,10 +84,8 @@ def predict_clouds(args: argparse.Namespace) -> int:
         for source, target in targets(args.inputs, args.out)
     ]
     predictor = _open_model(jobs[0], "cpu" if args.scheduler else args.device)
-    if len(jobs) == 1 and not args.scheduler:
-        with progress_bar() as bar:
-            _predict(predictor, jobs[0], _Shown(bar, jobs[0].source.name).watch())
-        print(jobs[0].target)
+    if len(jobs) == 1:
+        _predict_one(predictor, jobs[0], args.scheduler)
         return 0
     finished = FinishedFiles(Path(args.out).absolute(), predictor, args.halo)
     left = [job for job in jobs if not finished.holds(job.source, job.target)]
@@ -85,13 +96,14 @@ def predict_clouds(args: argparse.Namespace) -> int:
     else:
         outcomes = _one_by_one(predictor, left)
     failures = 0
-    for job, failure in outcomes:
-        if failure is None:
-            finished.add(job.source, job.target)
-            print(job.target)
+    for outcome in outcomes:
+        if outcome.failure is None:
+            outcome = _tried(outcome.job, functools.partial(_noted, finished, outcome))
+        if outcome.failure is None:
+            print(outcome.job.target)
         else:
             failures += 1
-            print(f"{job.source} failed: {failure}", file=sys.stderr)
+            print(f"{outcome.job.source} failed: {outcome.failure}", file=sys.stderr)
     if failures == 0:
         finished.close()
     return min(failures, 1)
@@ -133,13 +145,15 @@ def targets(inputs: Sequence[str], out: str | None) -> list[tuple[Path, Path]]:
         other = named.setdefault(source.name, source)
         if other != source:
             raise InputError(f"{other} and {source} would both become {target / source.name}; predict them apart")
-        check_target(source, target / source.name)
+        # What cannot be read is named when its turn comes, and keeps no other file waiting.
+        with suppress(OSError):
+            check_target(source, target / source.name)
     return [(source, target / name) for name, source in named.items()]
 
 
 def predict_remotely(job: CloudJob) -> Outcome:
     """Predict a file on a worker."""
-    return _tried(lambda: _predict(_open_model(job, job.device), job, Watch()), job)
+    return _tried(job, lambda: _predict(_open_model(job, job.device), job, Watch()))
 
 
 def _sources(inputs: Sequence[str]) -> Iterator[Path]:
@@ -167,22 +181,41 @@ def _one_by_one(predictor: Predictor, jobs: Sequence[CloudJob]) -> Iterator[Outc
     for number, job in enumerate(jobs, 1):
         with progress_bar() as bar:
             watch = _Shown(bar, f"{job.source.name} ({number}/{len(jobs)})").watch()
-            outcome = _tried(lambda job=job, watch=watch: _predict(predictor, job, watch), job)  # type: ignore[misc]
+            outcome = _tried(job, functools.partial(_predict, predictor, job, watch))
         yield outcome
 
 
-def _tried(work: Callable[[], None], job: CloudJob) -> Outcome:
+def _predict_one(predictor: Predictor, job: CloudJob, scheduler: str | None) -> None:
+    if scheduler:
+        (outcome,) = _runner.on_cluster(predict_remotely, [job], scheduler)
+        if outcome.failure is not None:
+            raise InputError(outcome.failure)
+    else:
+        with progress_bar() as bar:
+            _predict(predictor, job, _Shown(bar, job.source.name).watch())
+    print(job.target)
+
+
+def _tried(job: CloudJob, work: Callable[[], str]) -> Outcome:
+    """Do some work, which returns the key; an error that concerns this file alone is put down."""
     try:
-        work()
+        return Outcome(job, work(), None)
     except InputError as error:
-        return job, str(error)
+        return Outcome(job, "", str(error))
     except OSError as error:
-        return job, describe(error)
-    return job, None
+        return Outcome(job, "", describe(error))
 
 
-def _predict(predictor: Predictor, job: CloudJob, watch: Watch) -> None:
+def _predict(predictor: Predictor, job: CloudJob, watch: Watch) -> str:
+    keys: list[str] = []
+    watch = replace(watch, key=keys.append)
     predict_file(predictor, job.source, job.target, memory=job.memory, halo=job.halo, watch=watch)
+    return keys[0]
+
+
+def _noted(finished: FinishedFiles, outcome: Outcome) -> str:
+    finished.add(outcome.job.target, outcome.key)
+    return outcome.key
 
 
 class _Shown:
@@ -192,10 +225,16 @@ class _Shown:
         self._bar, self._name, self._rows = bar, name, dict[str, Any]()
 
     def watch(self) -> Watch:
-        return Watch(self._progress, self._estimate)
+        return Watch(begin=self._begin, progress=self._progress, estimate=self._estimate)
+
+    def _begin(self, points: int, memory: int) -> None:
+        self._say(f"{points:,} points, to be predicted within {memory / 1e9:.2f} GB")
 
     def _estimate(self, estimate: Estimate) -> None:
-        self._bar.console.print(f"{self._name}: {estimate}", highlight=False, soft_wrap=True)
+        self._say(str(estimate))
+
+    def _say(self, text: str) -> None:
+        self._bar.console.print(f"{self._name}: {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _progress(self, stage: str, done: int, total: int) -> None:
         if stage not in self._rows:

@@ -6,12 +6,10 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.data.scene import PreparedScene, hash_file
 from pointseg.device import pick_device
@@ -21,14 +19,14 @@ from pointseg.training import Run
 from pointseg.training.loop import predictor
 from pointseg.training.pseudo_label_record import FOLDER as PSEUDO_LABELS
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.cloud_file import MAX_HELD, held
+from pointseg.viewing.holding import within_memory
 from pointseg.viewing.ply import read_ply
 from pointseg.viewing.sources import Source, Wishes, scene_cloud
 
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What wrote the prediction files of a folder: ``made_by.json`` in it, an entry a scene.
+    """What wrote the prediction files of a folder: ``made_by.jsonl`` in it, a line a scene; the last one counts.
 
     Attributes:
         folder: Such as ``RUN/predictions``.
@@ -55,36 +53,36 @@ class WrittenFiles:
 
     def add(self, scene: PreparedScene) -> None:
         """Note that a scene's file has been written."""
-        entries = self._entries() | {_key(scene): self._entry(scene)}
-        with replacing_file(self._file) as unfinished:
-            unfinished.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        line = json.dumps({"scene": _key(scene), **self._entry(scene)})
+        with self._file.open("a", encoding="utf-8") as file:
+            # A line that a kill cut short is no JSON, and a new one begins after it.
+            file.write(f"\n{line}\n")
 
     def _entry(self, scene: PreparedScene) -> dict[str, str]:
         return self.maker | {"file": hash_file(self.path(scene))}
 
     @property
     def _file(self) -> Path:
-        return self.folder / "made_by.json"
+        return self.folder / "made_by.jsonl"
 
     def _entries(self) -> dict[str, dict[str, str]]:
         try:
-            entries = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            lines = self._file.read_bytes().splitlines()
+        except OSError:
             return {}  # nothing is known of the files then, and they are predicted anew
-        return entries if isinstance(entries, dict) else {}
+        entries: dict[str, dict[str, str]] = {}
+        for line in lines:
+            with suppress(ValueError, RecursionError, TypeError, AttributeError, KeyError):
+                entry = json.loads(line)
+                entries[entry.pop("scene")] = entry
+        return entries
 
 
 def predicted_cloud(run: Run, scene: PreparedScene, prediction: ScenePrediction) -> Cloud:
     """A scene with a run's prediction for all its points, and the points the run was trained on."""
     # All points, however many: a prediction is written whole.
-    cloud = scene_cloud(scene, annotation(run, scene), max_points=scene.num_points)
+    cloud = scene_cloud(scene, run.annotation(scene), max_points=scene.num_points)
     return replace(cloud, pred=prediction.pred, confidence=prediction.confidence, entropy=prediction.entropy)
-
-
-def annotation(run: Run, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray] | None:
-    """The points of a scene that a run was trained on and their classes; None where it is trained on none or all."""
-    labels = run.sparse_labels() if len(run.annotated_points(scene)) else None
-    return None if labels is None else labels.for_scene(scene)
 
 
 def open_run(path: Path, wishes: Wishes, checkpoint: str, device: str | None) -> list[Source]:
@@ -108,7 +106,13 @@ def open_run(path: Path, wishes: Wishes, checkpoint: str, device: str | None) ->
     ]
     kept = () if wishes.splits else sorted((path / PSEUDO_LABELS).glob("*.ply"))
     return scenes + [
-        Source(f"{PSEUDO_LABELS}/{file.stem}", str(path), file, functools.partial(shown.load_file, file))
+        Source(
+            f"{PSEUDO_LABELS}/{file.stem}",
+            str(path),
+            file,
+            functools.partial(shown.load_file, file),
+            place=f"{path}/{PSEUDO_LABELS}",
+        )
         for file in kept
     ]
 
@@ -140,19 +144,11 @@ class _ShownRun:
     def _written(self, scene: PreparedScene) -> Cloud | None:
         if not self.written.holds(scene):
             return None
-        return _within_memory(read_ply(self.written.path(scene)))
+        return within_memory(read_ply(self.written.path(scene)))
 
     def _predicted(self, scene: PreparedScene) -> Cloud:
         print(f"predicting {_key(scene)} of {self.run.path} ({scene.num_points:,} points) ...", file=sys.stderr)
-        return _within_memory(predicted_cloud(self.run, scene, self.predict(scene)))
-
-
-def _within_memory(cloud: Cloud) -> Cloud:
-    index = held(cloud.num_points, cloud.annotated, MAX_HELD)
-    if index is None:
-        return cloud
-    name = f"{cloud.name} ({len(index) / 1e6:.1f} of {cloud.num_points / 1e6:.1f} M points)"
-    return replace(cloud.take(index), name=name)
+        return within_memory(predicted_cloud(self.run, scene, self.predict(scene)))
 
 
 def _key(scene: PreparedScene) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -89,6 +90,14 @@ def _run(args: argparse.Namespace, device: torch.device) -> int:
     try:
         with deterministic_algorithms(args.deterministic):
             waited = train(run, device=device, workers=args.workers, on_step=show)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f", where {error.filename} was to be written" if error.filename else ""
+        raise InputError(
+            f"no space left on the disk{where}; free some, then continue from the last checkpoint with the same "
+            "command and --resume"
+        ) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; the same command with --resume continues from the last checkpoint"

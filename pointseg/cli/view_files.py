@@ -16,7 +16,7 @@ from pointseg.viewing.figure import scene_png
 from pointseg.viewing.html import pair_html, scene_html
 from pointseg.viewing.payload import MAX_POINTS
 from pointseg.viewing.ply import write_ply
-from pointseg.viewing.sources import Source, paired, reference_system
+from pointseg.viewing.sources import Source, listed, paired, reference_system
 
 _HINT = "in a browser; it needs no network, so it can be copied or mailed as it is."
 
@@ -49,16 +49,23 @@ def write_all(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
 
 def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
     """The files that ``--png``, ``--html``, ``--ply`` and ``--laz`` name, and ``--desktop``'s window, of one scene."""
+    if args.scene is None:
+        # A run's pseudo-labels over time are asked for by name; its one scene needs none.
+        sources = [[source for source in group if not source.place] or group for group in sources]
     if len(sources) == 2:
         pairs = paired(*sources)
         if len(pairs) > 1:
-            raise InputError(f"the two targets share {len(pairs)} scenes; --html names one file, use --out DIR.")
+            raise InputError(
+                f"the two targets share {len(pairs)} scenes; name one with --scene ({listed([a for a, _ in pairs])}) "
+                "or use --out DIR."
+            )
         _pair(pairs[0], args.html, args)
         print(f"\nOpen {args.html} {_HINT}")
         return 0
     if len(sources[0]) > 1:
         raise InputError(
-            f"{args.targets[0]} holds {len(sources[0])} scenes; a flag that names one file takes one, use --out DIR."
+            f"{args.targets[0]} holds {len(sources[0])} scenes; a flag that names one file takes one: name it with "
+            f"--scene ({listed(sources[0])}), or use --out DIR."
         )
     source = sources[0][0]
     cloud, classes = _load(source, args)

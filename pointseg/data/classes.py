@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 import yaml
@@ -147,12 +148,18 @@ def _check_keys(entry: Any, required: set[str], optional: set[str], where: str) 
         raise InputError(f"{where}: unknown key {', '.join(sorted(unknown))}; allowed are {allowed}")
 
 
+def is_class_name(value: object) -> bool:
+    """Whether a value can name a class: a text that is not blank, without control characters and halves of one."""
+    return isinstance(value, str) and bool(value.strip()) and not any(category(c) in ("Cc", "Cs") for c in value)
+
+
 def _name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not is_class_name(value):
         raise InputError(
-            f"{where}: {shown(value)} is not a name; it must be a non-empty word (quote words YAML converts)"
+            f"{where}: {shown(value)} is not a name; it must be a non-empty word of characters that can be printed "
+            "(quote words YAML converts)"
         )
-    return value
+    return str(value)
 
 
 def _color(value: Any, where: str) -> list[int]:

@@ -141,7 +141,8 @@ def open_labels(root: str | Path, name: str) -> SparseLabels:
     missing = [key for key in (*SETTINGS, *RESULTS) if key not in spec]
     if missing:
         raise InputError(f"{file} lacks {', '.join(missing)}; delete {path} and draw again")
-    wrong = [key for key, good in _ENTRIES.items() if key in spec and not good(spec[key])]
+    entries = _ENTRIES | ({"scenes": _are_imported_scenes} if "source" in spec else {})
+    wrong = [key for key, good in entries.items() if key in spec and not good(spec[key])]
     if wrong or not _fits_together(spec):
         what = f"other values for {', '.join(wrong)} than it should" if wrong else "numbers that contradict each other"
         raise InputError(f"{file} holds {what}; delete {path} and draw again")
@@ -173,6 +174,13 @@ def _are_scenes(value: Any) -> bool:
         isinstance(entry, dict)
         and all(is_count(entry.get(key)) for key in ("labels", "points"))
         and _are_counts(entry.get("counts"))
+        for entry in value.values()
+    )
+
+
+def _are_imported_scenes(value: Any) -> bool:
+    return _are_scenes(value) and all(
+        _is_text(entry.get("sha256")) and isinstance(entry.get("coord_sha256", 0), str | None)
         for entry in value.values()
     )
 

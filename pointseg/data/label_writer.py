@@ -206,5 +206,5 @@ def _total(entries: Mapping[str, Mapping[str, Any]], key: str) -> list[int] | No
 def _check_stored(labels: SparseLabels, scene: PreparedScene) -> None:
     labels.for_scene(scene)
     file = label_file(labels.path, scene)
-    if hash_file(file) != labels.spec["scenes"][scene_key(scene)]["sha256"]:
+    if hash_file(file) != labels.spec["scenes"][scene_key(scene)].get("sha256"):
         raise InputError(f"{file} was changed after it was drawn; delete {labels.path} and draw again")

@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
+from pointseg.data.npy import map_npy
 from pointseg.data.scene_meta import read_meta
 from pointseg.data.voxel import VoxelGrid
 from pointseg.errors import InputError
@@ -42,9 +42,6 @@ GRID_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
 
 AVERAGED = ("color", "segment", "intensity")
 """What a voxel grid takes over from the points."""
-
-_DAMAGED = (OSError, ValueError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError)
-"""What numpy raises for a file that is no array, or whose header has been damaged."""
 
 LABELS_FOLDER = "sparse_labels"
 """The one folder of a root that is not a split."""
@@ -235,14 +232,11 @@ def map_array(path: Path, dtype: type[np.generic], columns: int, *, rows: int | 
         InputError: Missing, truncated, not a .npy file, or of another type or shape.
     """
     try:
-        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        array = map_npy(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; prepare the scene again") from error
-    except _DAMAGED as error:
-        empty = _read_empty(path)
-        if empty is None:
-            raise InputError(f"{path} is damaged or truncated ({error}); prepare the scene again") from error
-        array = empty
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} is damaged or truncated ({error}); prepare the scene again") from error
     shape = array.shape[1:]
     fits = (shape == () if columns == 1 else shape == (columns,)) and array.ndim >= 1
     if array.dtype != dtype or not fits or (rows is not None and len(array) != rows):
@@ -251,17 +245,6 @@ def map_array(path: Path, dtype: type[np.generic], columns: int, *, rows: int | 
             f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} ({expected}; prepare the scene again"
         )
     return array
-
-
-def _read_empty(path: Path) -> np.ndarray | None:
-    """An array of no elements, which cannot be mapped; None if the file is no such array."""
-    try:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    except _DAMAGED:
-        return None
-    return np.empty(shape, dtype) if 0 in shape else None
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

@@ -81,9 +81,9 @@ class CloudGrid:
         files = {name: self.folder / f"{name}.npy" for name in ("coord", "z", "color")}
         return Voxels(blocks, self.floor, {name: path for name, path in files.items() if path.is_file()})
 
-    def inverse(self) -> Iterator[np.ndarray]:
-        """The voxel row of each point, in stretches."""
-        return read_array(self.folder / "inverse.npy", PIECE)
+    def inverse(self, points: int) -> Iterator[np.ndarray]:
+        """The voxel row of each point, so many at a time."""
+        return read_array(self.folder / "inverse.npy", points)
 
 
 def make_grid(
@@ -180,16 +180,36 @@ def checked_color(color: np.ndarray | None, what: str) -> np.ndarray:
 
 def _shift(spool: Path, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates as scenes store them, float32 from whole metres on; returns their bounding box."""
-    offset, lows, highs = np.floor(low) + 0.0, [], []
+    offset, lows, highs, first = np.floor(low) + 0.0, [], [], 0
     with (spool / "shifted").open("wb") as file:
         for coord in read_rows(spool / "coord", np.dtype(np.float64), 3, PIECE):
-            stored = (coord - offset).astype(np.float32)
+            stored = shifted(coord, offset, first)
+            first += len(stored)
             box = bounding_box(stored)
             lows.append(box[0])
             highs.append(box[1])
             write_array(file, stored)
     (spool / "coord").unlink()
     return np.min(lows, axis=0), np.max(highs, axis=0)
+
+
+def shifted(coord: np.ndarray, offset: np.ndarray, first: int = 0) -> np.ndarray:
+    """Coordinates (n, 3) from an offset on, float32; ``first`` is the number of the first point.
+
+    Raises:
+        InputError: a point is farther away than float32 can say.
+    """
+    with np.errstate(over="ignore"):
+        moved = coord - offset
+        stored = moved.astype(np.float32)
+    far = ~np.isfinite(stored).all(axis=1)
+    if far.any():
+        i = int(far.argmax())
+        raise InputError(
+            f"point {first + i} (the first is 0) is at {coord[i].tolist()}, too far from the lowest corner "
+            f"{offset.tolist()} of the cloud; remove such points"
+        )
+    return stored
 
 
 def _points(spool: Path, colored: bool) -> Iterator[dict[str, np.ndarray]]:

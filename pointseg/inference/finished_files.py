@@ -26,19 +26,24 @@ class FinishedFiles:
         self._lines = set(text.splitlines())
 
     def holds(self, source: Path, target: Path) -> bool:
-        """Whether this output stands."""
-        return bool(self._lines) and target.is_file() and self._line(source, target) in self._lines
+        """Whether this output stands; one of a source that cannot be read does not."""
+        if not self._lines or not target.is_file():
+            return False
+        try:
+            return _line(target, file_key(self._predictor, source, self._margin)) in self._lines
+        except OSError:
+            return False
 
-    def add(self, source: Path, target: Path) -> None:
-        """Note an output that was just written."""
+    def add(self, target: Path, key: str) -> None:
+        """Note an output that was just written; ``key`` as predicting it told."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + self._line(source, target) + "\n")
+            file.write("\n" + _line(target, key) + "\n")
 
     def close(self) -> None:
         """Remove the note: everything is done."""
         self._path.unlink(missing_ok=True)
 
-    def _line(self, source: Path, target: Path) -> str:
-        facts = target.stat()
-        key = file_key(self._predictor, source, self._margin)
-        return json.dumps([target.name, key, facts.st_size, facts.st_mtime_ns])
+
+def _line(target: Path, key: str) -> str:
+    facts = target.stat()
+    return json.dumps([target.name, key, facts.st_size, facts.st_mtime_ns])

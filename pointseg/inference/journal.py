@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.inference.tile_network import RESULT
-from pointseg.inference.tiling import Blocks, Ranges
+from pointseg.inference.tiling import Blocks, Ranges, parts
 
 RESULTS = "results.bin"
 FINISHED = "finished.jsonl"
@@ -45,12 +45,10 @@ class Journal:
 
     def keep(self, ranges: Ranges, rows: np.ndarray) -> None:
         """Take in the results of a tile: its stretches of rows, and what to put there."""
-        done = 0
         with (self.folder / RESULTS).open("r+b") as file:
-            for start, stop in ranges:
+            for start, _, part in parts(ranges, rows):
                 file.seek(start * RESULT.itemsize)
-                file.write(np.ascontiguousarray(rows[done : done + stop - start]).data)
-                done += stop - start
+                file.write(np.ascontiguousarray(part).data)
             file.flush()
             os.fsync(file.fileno())
         with (self.folder / FINISHED).open("a") as file:
@@ -71,7 +69,10 @@ class Journal:
         """The stretches that a line names, none if it or one of their rows is not as it was written."""
         try:
             ranges, checksum = json.loads(line)
-            stands = self._checksum(ranges) == checksum
+            # Rows that cannot be there are not asked for: a read makes room for all of them first.
+            rows = (self.folder / RESULTS).stat().st_size // RESULT.itemsize
+            within = all(0 <= start <= stop <= rows for start, stop in ranges)
+            stands = within and self._checksum(ranges) == checksum
         except (ValueError, TypeError, OverflowError, RecursionError):
             return []
         return ranges if stands else []

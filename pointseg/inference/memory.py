@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,12 @@ def bytes_per_voxel(net: MinkUNetBase) -> int:
 
 
 def resident_bytes() -> int:
-    """What this process holds now, bytes; 0 where the system does not say (not Linux)."""
+    """What this process holds now, bytes; 0 where the system does not say (not Linux).
+
+    There a bound is one on what is done beside the program and the network, which take some 0.3 GB.
+    """
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 

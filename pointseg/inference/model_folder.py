@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from safetensors.torch import load_file
 
 from pointseg import __version__
 from pointseg.atomic import replacing_folder
-from pointseg.data.classes import Classes
+from pointseg.data.classes import Classes, is_class_name
 from pointseg.data.dataset import FEATURES, feature_channels
 from pointseg.data.scene import hash_file
 from pointseg.errors import InputError
+from pointseg.locking import HOLDER, only_process
 from pointseg.models.minkunet import MODELS
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.tensor_file import save_tensors
@@ -82,7 +85,7 @@ class ModelSpec:
 
 
 def save_model(model: Segmentor, spec: ModelSpec, folder: str | Path) -> Path:
-    """Write a model folder; it appears whole or not at all.
+    """Write a model folder; it appears whole or not at all, and takes away what a killed writing of it left.
 
     Args:
         model: the network.
@@ -90,12 +93,28 @@ def save_model(model: Segmentor, spec: ModelSpec, folder: str | Path) -> Path:
         folder: to write; an earlier model there is replaced.
 
     Raises:
-        InputError: the folder is there and holds something else.
+        InputError: the folder is there and holds something else, or another process is writing it.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / "model.json").is_file():
         raise InputError(f"{folder} is there and is no model folder; choose another place, or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f"another process is writing the model {folder} ({HOLDER}); wait for it, or choose another folder"
+    with only_process(folder.parent / f".{folder.name}.lock", refusal):
+        _remove_leftovers(folder)
+        _write(model, spec, folder)
+    return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what was left by a process that was killed while it wrote this very folder."""
+    name = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}\.tmp")
+    for path in folder.parent.iterdir():
+        if name.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(model: Segmentor, spec: ModelSpec, folder: Path) -> None:
     with replacing_folder(folder) as unfinished:
         weights = unfinished / "model.safetensors"
         save_tensors({k: v.detach().cpu().contiguous() for k, v in model.net.state_dict().items()}, weights)
@@ -107,7 +126,6 @@ def save_model(model: Segmentor, spec: ModelSpec, folder: str | Path) -> Path:
             "versions": versions,
         }
         (unfinished / "model.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    return folder
 
 
 def load_model(folder: str | Path) -> tuple[Segmentor, ModelSpec]:
@@ -224,7 +242,7 @@ def _classes(document: dict[str, Any], refuse: Any) -> Classes:
     if not isinstance(entries, list) or not 1 <= len(entries) < 2**15:
         raise refuse("classes", entries, "a list of names and colours")
     for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not _is_color(entry.get("color")):
+        if not isinstance(entry, dict) or not is_class_name(entry.get("name")) or not _is_color(entry.get("color")):
             raise refuse("a class", entry, 'a name and a colour, as {"name": "wall", "color": [0, 128, 255]}')
     names = tuple(entry["name"] for entry in entries)
     if len(set(names)) < len(names):

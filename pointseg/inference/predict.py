@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointseg.data.collate import VoxelBatch
 from pointseg.data.dataset import voxel_features
 from pointseg.data.scene import PreparedScene
 from pointseg.data.voxel import VoxelGrid
-from pointseg.inference.tile_network import require_finite
+from pointseg.inference.tile_network import require_finite, voxel_logits
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def predict_scene(
     voxel_size: float,
     features: Sequence[str],
     device: torch.device,
-    bf16: bool = False,
+    precision: str = "fp32",
 ) -> ScenePrediction:
     """Predict a prepared scene in one piece, without augmentation or voting.
 
@@ -72,7 +71,7 @@ def predict_scene(
         voxel_size: metres.
         features: the network's input features, as in training.
         device: where to run.
-        bf16: run under bfloat16 autocast.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast.
 
     Raises:
         InputError: the scene has no stored grid of that size, is damaged, or the network's output is not finite.
@@ -83,7 +82,7 @@ def predict_scene(
     was_training = model.training
     model.eval()
     try:
-        probability = voxel_probabilities(model, grid, inputs, position, device, bf16)
+        probability = voxel_probabilities(model, grid, inputs, device, precision)
     finally:
         model.train(was_training)
     return ScenePrediction.of(grid, probability)
@@ -91,22 +90,9 @@ def predict_scene(
 
 @torch.no_grad()
 def voxel_probabilities(
-    model: nn.Module, grid: VoxelGrid, inputs: np.ndarray, position: np.ndarray, device: torch.device, bf16: bool
+    model: nn.Module, grid: VoxelGrid, inputs: np.ndarray, device: torch.device, precision: str
 ) -> np.ndarray:
     """(V, K) float32 class probabilities of a grid's voxels with inputs (V, C); the model is in evaluation mode."""
-    coord = np.zeros((len(grid.coord), 4), np.int32)
-    coord[:, 1:] = grid.coord
-    unlabelled = torch.full((len(coord),), -1)
-    batch = VoxelBatch(
-        coord=torch.from_numpy(coord),
-        features=torch.from_numpy(inputs),
-        labels=unlabelled,
-        truth=unlabelled,
-        position=torch.from_numpy(position),
-        point=torch.from_numpy(np.array(grid.point, dtype=np.int64)),
-    )
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        _, logits = model(batch.to(device))
-    share = logits.float().softmax(1)
+    share = voxel_logits(model, grid.coord, inputs, device, precision).float().softmax(1)
     require_finite(share.amax(1))
     return np.asarray(share.cpu().numpy())

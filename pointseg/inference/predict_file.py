@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,21 +20,18 @@ import numpy as np
 from pointseg.atomic import remove_unfinished, replacing_file
 from pointseg.data.formats import check_target, inspect_cloud, write_predictions
 from pointseg.data.scene import hash_file
-from pointseg.data.voxel_files import ArrayWriter
 from pointseg.errors import InputError
 from pointseg.inference.cloud_files import LEAST_MEMORY, CloudGrid, make_grid
 from pointseg.inference.journal import FINISHED, RESULTS, Journal
 from pointseg.inference.memory import DEFAULT_MEMORY, Estimate, free_for_work
+from pointseg.inference.point_results import write_point_results
 from pointseg.inference.predictor import Predictor, own
 from pointseg.inference.stopwatch import Stopwatch
-from pointseg.inference.tile_network import RESULT, predict_tiles
+from pointseg.inference.tile_network import predict_tiles
 from pointseg.inference.tiling import Ranges, Tile, plan, whole
-from pointseg.locking import only_process
+from pointseg.locking import HOLDER, only_process
 
 LOCK = "lock"
-
-_WRITING_BYTES = 20
-"""A point's results, mapped, and once more where the file's writer copies them."""
 
 
 def _nothing(*_: object) -> None:
@@ -46,12 +43,21 @@ class Watch:
     """Told how predicting a file goes on.
 
     Attributes:
-        progress: the stage, what is done and how much there is: points while reading, voxels while predicting.
+        begin: points and the bound on memory in bytes, before anything is read.
+        key: what the predictions depend on, see ``file_key``.
+        progress: the stage, what is done and how much there is: points while reading and writing, voxels while
+            predicting.
         estimate: what is to come, once the grid is known.
     """
 
+    begin: Callable[[int, int], None] = _nothing
+    key: Callable[[str], None] = _nothing
     progress: Callable[[str, int, int], None] = _nothing
     estimate: Callable[[Estimate], None] = _nothing
+
+
+class _TileTooLargeError(InputError):
+    """More memory is all that it takes to go on."""
 
 
 def predict_file(
@@ -86,16 +92,19 @@ def predict_file(
     source, target = Path(source), Path(target)
     info = inspect_cloud(source)
     check_target(source, target)
-    free = free_for_work(memory, max(LEAST_MEMORY, _WRITING_BYTES * info.num_points))
+    free = free_for_work(memory, LEAST_MEMORY)
     # Before anything is read, as after a stop: what reading leaves behind must not change the tiles.
     room = predictor.tile_voxels(memory)
     margin = predictor.halo_voxels(halo)
     work = target.with_name(f".{target.name}.predicting")
     target.parent.mkdir(parents=True, exist_ok=True)
     stopwatch = Stopwatch()
+    watch.begin(info.num_points, memory)
     with _explaining_full_disk(work), _locked(work), _without_traces_of_refusals(work):
         before = _state(source)
-        _keep_only(work, file_key(predictor, source, margin))
+        key = file_key(predictor, source, margin)
+        watch.key(key)
+        _keep_only(work, f"{key} {predictor.device.type}")
         _remove_unfinished_target(target)
         grid = CloudGrid.open(work / "grid")
         if grid is None:
@@ -104,19 +113,16 @@ def predict_file(
                 work / "grid",
                 voxel_size=predictor.spec.voxel_size,
                 features=predictor.spec.features,
-                # Not all of it: what freed memory leaves unused is in no count.
-                memory=max(LEAST_MEMORY, free * 4 // 5),
+                memory=free,
                 stopwatch=stopwatch,
                 on_points=lambda points: watch.progress("reading", points, info.num_points),
             )
         with stopwatch.of("network"):
             _predict(predictor, grid, work, margin, room, watch)
         with stopwatch.of("write"):
-            watch.progress("writing", 0, grid.points)
             _require_unchanged(source, before)
-            _write(grid, work, source, target)
+            _write(grid, work, source, target, free, watch)
             _require_unchanged(source, before, target)
-            watch.progress("writing", grid.points, grid.points)
         shutil.rmtree(work)
     return stopwatch.seconds
 
@@ -134,9 +140,10 @@ def _predict(
     tiles = [tile for tile in planned if not finished[tile.blocks[tile.inside]].all()]
     largest = max((tile.voxels for tile in tiles), default=0)
     if largest > budget:
-        raise InputError(
+        raise _TileTooLargeError(
             f"a tile with its margin of {margin * predictor.spec.voxel_size:.2f} m has {largest:,} voxels, and "
-            f"the memory suffices for {budget:,}; give more --memory or a smaller --halo"
+            f"the memory suffices for {budget:,}; give more --memory, for which what was read is kept, or a smaller "
+            "--halo"
         )
     watch.estimate(predictor.estimate(grid.points, voxels, tiles, margin, room))
     done = total - sum(own(blocks, tile) for tile in tiles)
@@ -151,19 +158,13 @@ def _predict(
     predict_tiles(predictor.network, voxels, tiles, margin, keep)
 
 
-def _write(grid: CloudGrid, work: Path, source: Path, target: Path) -> None:
-    """Carry voxels' results back to points, as files that are mapped while the output is written."""
-    files = {name: work / f"{name}.npy" for name in RESULT.names or ()}
-    voxel_results = np.memmap(work / RESULTS, RESULT, "r")
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(ArrayWriter(path, RESULT[name].type, 1)) for name, path in files.items()}
-        for rows in grid.inverse():
-            points = voxel_results[rows]
-            for name, writer in writers.items():
-                writer.append(points[name])
-    del voxel_results
-    pred, confidence, entropy = (np.load(path, mmap_mode="r") for path in files.values())
+def _write(grid: CloudGrid, work: Path, source: Path, target: Path, memory: int, watch: Watch) -> None:
+    watch.progress("writing", 0, grid.points)
+    pred, confidence, entropy = write_point_results(
+        work / RESULTS, grid.inverse, work, memory, lambda points: watch.progress("writing", points, grid.points)
+    )
     write_predictions(source, target, pred, confidence=confidence, entropy=entropy)
+    watch.progress("writing", grid.points, grid.points)
 
 
 def _state(source: Path) -> tuple[int, int, int]:
@@ -182,7 +183,7 @@ def _require_unchanged(source: Path, before: tuple[int, int, int], target: Path 
 
 def file_key(predictor: Predictor, source: Path, margin: int) -> str:
     """What the predictions of a file depend on, as one hash; ``margin`` in voxels."""
-    parts = [predictor.fingerprint(), hash_file(source), str(margin), str(predictor.device.type)]
+    parts = [predictor.fingerprint(), hash_file(source), str(margin)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -216,7 +217,9 @@ def _read(path: Path) -> bytes | None:
 def _locked(work: Path) -> Iterator[None]:
     """Keep a second process out; the system lifts the lock when a process dies."""
     work.mkdir(exist_ok=True)
-    refusal = f"another process is predicting to the same file (it holds {work}); wait for it, or give another --out"
+    refusal = (
+        f"another process is predicting to the same file ({HOLDER} holds {work}); wait for it, or give another --out"
+    )
     with only_process(work / LOCK, refusal):
         yield
 
@@ -226,6 +229,8 @@ def _without_traces_of_refusals(work: Path) -> Iterator[None]:
     """Remove the working folder if bad input is the end of it and no tile is finished."""
     try:
         yield
+    except _TileTooLargeError:
+        raise
     except InputError:
         if not (work / FINISHED).is_file():
             shutil.rmtree(work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 
 from pointseg.data.classes import Classes
 from pointseg.data.formats import RawCloud
-from pointseg.data.voxel import voxelize
+from pointseg.data.voxel import bounding_box, voxelize
 from pointseg.errors import InputError
-from pointseg.inference.cloud_files import checked_color
+from pointseg.inference.cloud_files import checked_color, shifted
 from pointseg.inference.halo import default_halo
 from pointseg.inference.memory import (
     DEFAULT_MEMORY,
@@ -27,7 +27,7 @@ from pointseg.inference.memory import (
 )
 from pointseg.inference.model_folder import ModelSpec, load_model
 from pointseg.inference.tile_network import RESULT, Network, Voxels, predict_tiles
-from pointseg.inference.tiling import Blocks, Ranges, Tile, plan, whole
+from pointseg.inference.tiling import Blocks, Ranges, Tile, parts, plan, whole
 from pointseg.models.segmentor import Segmentor
 
 _STRETCH = 1 << 18
@@ -73,6 +73,7 @@ class Predictor:
     model: Segmentor
     spec: ModelSpec
     device: torch.device
+    _known: dict[tuple[tuple[int, int], ...], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
@@ -99,12 +100,13 @@ class Predictor:
             halo: margin of a tile, metres; None = a share of what the network looks at, see ``halo.py``.
 
         Raises:
-            InputError: no points, no colours where the model needs them, or too little memory.
+            InputError: no points, coordinates that are not finite, no colours where the model needs them, or too little
+                memory.
         """
         if len(cloud.coord) == 0:
             raise InputError("the cloud holds no points; there is nothing to predict")
-        offset = np.floor(cloud.coord.min(axis=0)) + 0.0
-        coord = (cloud.coord - offset).astype(np.float32)
+        offset = np.floor(bounding_box(cloud.coord)[0]) + 0.0
+        coord = shifted(cloud.coord, offset)
         color = checked_color(cloud.color, "the cloud") if "color" in self.spec.features else None
         grid = voxelize(coord, self.spec.voxel_size, color=color)
         stretches = (grid.coord[start : start + _STRETCH] for start in range(0, len(grid.coord), _STRETCH))
@@ -115,7 +117,8 @@ class Predictor:
         results = np.empty(len(grid.coord), RESULT)
 
         def keep(tile: Tile, ranges: Ranges, rows: np.ndarray) -> None:
-            store(results, ranges, rows)
+            for start, stop, part in parts(ranges, rows):
+                results[start:stop] = part
 
         margin = self.halo_voxels(halo)
         budget, _ = self.tile_voxels(resident_bytes() + memory)
@@ -179,7 +182,19 @@ class Predictor:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides a prediction: the spec and the weights."""
+        """SHA-256 of everything that decides a prediction: the spec and the weights.
+
+        Kept for as long as no tensor is replaced or changed in its place, as an optimiser does.
+        """
+        tensors = self.model.net.state_dict().values()
+        # Tensors of inference mode count no changes.
+        state = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        if state not in self._known:
+            self._known.clear()
+            self._known[state] = self._hash()
+        return self._known[state]
+
+    def _hash(self) -> str:
         digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
         for name, tensor in sorted(self.model.net.state_dict().items()):
             digest.update(name.encode() + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
@@ -190,11 +205,3 @@ class Predictor:
 def own(blocks: Blocks, tile: Tile) -> int:
     """Voxels of a tile without its margin."""
     return int(blocks.sizes[tile.blocks[tile.inside]].sum())
-
-
-def store(results: np.ndarray, ranges: Ranges, rows: np.ndarray) -> None:
-    """Put a tile's rows where they belong."""
-    done = 0
-    for start, stop in ranges:
-        results[start:stop] = rows[done : done + stop - start]
-        done += stop - start

@@ -69,12 +69,7 @@ class Network:
     @torch.no_grad()
     def __call__(self, coord: np.ndarray, inputs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """The (n,) ``RESULT`` of the wanted rows, of voxels ``coord`` (v, 3) and their ``inputs`` (v, C)."""
-        batch = np.zeros((len(coord), 4), np.int32)
-        batch[:, 1:] = coord
-        rows = _Inputs(torch.from_numpy(batch).to(self.device), torch.from_numpy(inputs).to(self.device))
-        dtype = AUTOCAST.get(self.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            _, logits = self.model(rows)
+        logits = voxel_logits(self.model, coord, inputs, self.device, self.precision)
         log = logits[torch.from_numpy(wanted).to(self.device)].float().log_softmax(1)
         share = log.exp()
         confidence, pred = share.max(1)
@@ -84,6 +79,19 @@ class Network:
         # A class of share 0 has a log of minus infinity and adds nothing.
         result["entropy"] = -(share * log.clamp_min(-1e4)).sum(1).cpu().numpy()
         return result
+
+
+def voxel_logits(
+    model: nn.Module, coord: np.ndarray, inputs: np.ndarray, device: torch.device, precision: str
+) -> Tensor:
+    """The logits (v, K) of one cloud's voxels ``coord`` (v, 3) with their ``inputs`` (v, C), on the device."""
+    batch = np.zeros((len(coord), 4), np.int32)
+    batch[:, 1:] = coord
+    rows = _Inputs(torch.from_numpy(batch).to(device), torch.from_numpy(inputs).to(device))
+    dtype = AUTOCAST.get(precision)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        _, logits = model(rows)
+    return logits
 
 
 def require_finite(confidence: Tensor) -> None:

@@ -125,6 +125,14 @@ def row_ranges(blocks: Blocks, numbers: np.ndarray) -> Ranges:
     return list(zip(blocks.start[first].tolist(), blocks.start[last + 1].tolist(), strict=True))
 
 
+def parts(ranges: Ranges, rows: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Each stretch of ``ranges`` with its part of ``rows``, which follow one another in that order."""
+    done = 0
+    for start, stop in ranges:
+        yield start, stop, rows[done : done + stop - start]
+        done += stop - start
+
+
 def margin_mask(blocks: Blocks, tile: Tile, coord: np.ndarray, halo: int) -> np.ndarray:
     """(n,) which of the voxels ``coord`` (n, 3) lie in the tile or at most ``halo`` voxels off it on every axis.
 

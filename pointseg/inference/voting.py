@@ -68,7 +68,7 @@ def predict_by_votes(
     voxel_size: float,
     features: Sequence[str],
     device: torch.device,
-    bf16: bool = False,
+    precision: str = "fp32",
 ) -> ScenePrediction:
     """Predict a prepared scene in several views; with one vote exactly what ``predict_scene`` says.
 
@@ -79,7 +79,7 @@ def predict_by_votes(
         voxel_size: metres.
         features: the network's input features, as in training.
         device: where to run.
-        bf16: run under bfloat16 autocast.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast.
 
     Returns:
         The prediction on the stored grid; the confidence is the mean probability of the class.
@@ -88,7 +88,7 @@ def predict_by_votes(
         InputError: the scene has no stored grid of that size, or fewer than one vote.
     """
     if votes == 1:
-        return predict_scene(model, scene, voxel_size=voxel_size, features=features, device=device, bf16=bf16)
+        return predict_scene(model, scene, voxel_size=voxel_size, features=features, device=device, precision=precision)
     stored, raw = scene.sound_grid(voxel_size), np.asarray(scene.coord)
     total = 0
     was_training = model.training
@@ -98,7 +98,7 @@ def predict_by_votes(
             coord = raw if number == 0 else view.of(raw)
             grid = stored if number == 0 else voxelize(coord, voxel_size, color=scene.color)
             inputs = voxel_features(coord[grid.point], grid.color, float(coord[:, 2].min()), features)
-            share = voxel_probabilities(model, grid, inputs, coord[grid.point], device, bf16)
+            share = voxel_probabilities(model, grid, inputs, device, precision)
             total = total + share[grid.inverse[stored.point]]
     finally:
         model.train(was_training)

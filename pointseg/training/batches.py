@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -40,23 +41,70 @@ def batches(run: Run, dataset: SceneDataset, *, start: int, workers: int, pinned
         start: first step, 0-based.
         workers: processes that load them; 0 = this one.
         pinned: in memory that a GPU copies from while this process goes on.
+
+    Raises:
+        InputError: a scene is damaged.
+        OSError: a file of a scene cannot be read.
     """
     config = run.config
     sampler = _PartSampler(run, len(dataset), start, config.steps)
     stack = functools.partial(_stacked, mixed=config.strong.cutmix, voxel_size=config.data.voxel_size)
     loader = torch.utils.data.DataLoader(
-        dataset,
+        _Keys(),
         batch_sampler=sampler,
-        collate_fn=stack,
+        collate_fn=functools.partial(_loaded, dataset, stack),
         num_workers=workers,
         worker_init_fn=_quiet_worker,
         pin_memory=pinned,
     )
+    for batch in loader:
+        if isinstance(batch, _Failed):
+            raise batch.error
+        yield batch
+
+
+@contextmanager
+def lost_loaders_told() -> Iterator[None]:
+    """Turn the death of a loading process into one sentence; torch tells of it wherever the training just is.
+
+    Raises:
+        InputError: a loading process has died.
+    """
     try:
-        yield from loader
-    except InputError as error:
-        # A loading process sends its whole traceback as the message; its last line is the sentence.
-        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise InputError(
+            "a process that loads data was killed, as happens when memory runs out; see what else needs memory here, "
+            "then continue with the same command, --resume and fewer --workers (0: none)"
+        ) from error
+
+
+Key = tuple[int, tuple[int, int, int]]
+
+
+class _Keys(torch.utils.data.Dataset[Key]):
+    """Hands the keys of samples on, for ``_loaded`` to load them."""
+
+    def __getitem__(self, key: Key) -> Key:
+        return key
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What went wrong instead of a batch: an error that a loading process raises arrives as the text of a traceback."""
+
+    error: Exception
+
+
+def _loaded(
+    dataset: SceneDataset, stack: Callable[[Sequence[Sample | SamplePair]], _LoadedBatch], keys: Sequence[Key]
+) -> _LoadedBatch | _Failed:
+    try:
+        return stack([dataset[key] for key in keys])
+    except (InputError, OSError, MemoryError) as error:
+        return _Failed(error)
 
 
 @dataclass(frozen=True)
@@ -90,7 +138,7 @@ def describe_batch(run: Run, dataset: SceneDataset, step: int, number: int) -> s
     return ", ".join(f"{scene.split}/{scene.name} (sample {seed})" for scene, seed in named)
 
 
-class _PartSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]]]]):
+class _PartSampler(torch.utils.data.Sampler[list[Key]]):
     """The samples of each step, those that one large batch would hold, in ``accumulate`` batches one after another.
 
     Of each batch a process gets its own share. What a batch holds is a function of seed and step, whoever shares it.
@@ -106,7 +154,7 @@ class _PartSampler(torch.utils.data.Sampler[list[tuple[int, tuple[int, int, int]
     def __len__(self) -> int:
         return len(self.steps) * self.parts
 
-    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int, int]]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         for keys in self.steps:
             for part in range(self.parts):
                 yield keys[part * self.size : (part + 1) * self.size][self.share]

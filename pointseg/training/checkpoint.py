@@ -32,6 +32,9 @@ KEEP = 2
 
 MANIFEST = "manifest.json"
 
+FINAL = "final"
+"""The weights after the last step; a run that has them is finished."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -121,15 +124,22 @@ def damage(path: Path) -> str | None:
     return f"{wrong[0]} is not what was written" if wrong else None
 
 
+def known_damage(path: Path) -> str | None:
+    """As ``damage``; of a folder from before there were manifests nothing is known."""
+    return damage(path) if (path / MANIFEST).exists() else None
+
+
 def require_undamaged(path: Path) -> None:
     """Refuse a checkpoint folder whose files differ from its manifest; one from before there were any passes.
 
     Raises:
         InputError: a file is missing or changed.
     """
-    complaint = damage(path) if (path / MANIFEST).exists() else None
+    complaint = known_damage(path)
     if complaint is not None:
-        raise InputError(f"checkpoint {path} is damaged ({complaint}); use another checkpoint or train again")
+        again = "have it made again by the command of its training with --resume"
+        remedy = again if path.name == FINAL else "train again"
+        raise InputError(f"checkpoint {path} is damaged ({complaint}); use another checkpoint, or {remedy}")
 
 
 def load_checkpoint(
@@ -161,7 +171,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The JSON of a checkpoint folder."""
     try:
         return dict(json.loads((path / "state.json").read_text()))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"checkpoint {path} cannot be read ({error}); delete the folder and use an older one"
         ) from error

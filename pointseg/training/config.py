@@ -18,6 +18,9 @@ from pointseg.training.schedule import OptimizerConfig
 SMALLEST_CROP = 1000
 """Voxels: below it the deepest level of a MinkUNet can shrink to a single row, which batch norm refuses."""
 
+VOXEL_SIZES = (1e-4, 1e3)
+"""Metres. Far below a scanner's noise the numbers of voxels no longer fit, and nothing is left of a cloud far above."""
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -46,7 +49,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(bool(self.features), "data.features is empty; name at least one of ones, color, height")
         feature_channels(self.features)
-        require(self.voxel_size > 0, f"data.voxel_size is {self.voxel_size}; it must be a length above 0 in metres")
+        shortest, longest = VOXEL_SIZES
+        require(
+            shortest <= self.voxel_size <= longest,
+            f"data.voxel_size is {self.voxel_size:g}; it must be a length from {shortest:g} to {longest:g} metres",
+        )
         require(
             self.max_voxels >= SMALLEST_CROP,
             f"data.max_voxels is {self.max_voxels}; it must be at least {SMALLEST_CROP}, or the deepest level is empty",
@@ -168,6 +175,7 @@ class TrainConfig:
     def method_config(self) -> Any:
         """The method's own frozen dataclass, checked."""
         name = self.method.get("name")
-        require(name in METHODS, f"method.name is {name!r}; allowed are {', '.join(METHODS)}")
+        known = isinstance(name, str) and name in METHODS
+        require(known, f"method.name is {name!r}; allowed are {', '.join(METHODS)}")
         settings = {key: value for key, value in self.method.items() if key != "name"}
         return from_dict(METHODS[str(name)].Config, settings, "method")

@@ -11,7 +11,7 @@ from pointseg.data.scene import PreparedScene
 from pointseg.evaluation.calibration import BINS, Calibration
 from pointseg.evaluation.evaluate import Evaluation, SceneEvaluation
 from pointseg.methods.distributed import all_gather_rows, rank, world_size
-from pointseg.training.processes import meeting_device
+from pointseg.training.processes import in_any, meeting_device
 
 
 def evaluate_dealt(
@@ -21,15 +21,20 @@ def evaluate_dealt(
 ) -> Evaluation:
     """Deal scenes out like cards, score each in one process, and put the counts together: those of a single process.
 
+    The processes meet after each round, so that none waits for the others' whole share.
+
     Args:
         scenes: the same list in every process, at least one.
         classes: K names.
-        evaluate: scores the scenes of this process.
+        evaluate: scores scenes of this process.
     """
     if world_size() == 1:
         return evaluate(scenes)
-    own = scenes[rank() :: world_size()]
-    counted = list(evaluate(own).scenes.values()) if own else []
+    counted: list[SceneEvaluation] = []
+    for first in range(0, len(scenes), world_size()):
+        own = scenes[first + rank() : first + rank() + 1]
+        counted += evaluate(own).scenes.values() if own else []
+        in_any(False)
     dealt = [number for first in range(world_size()) for number in range(first, len(scenes), world_size())]
     by_number = dict(zip(dealt, _of_all(counted, len(classes)), strict=True))
     named = {f"{scene.split}/{scene.name}": by_number[number] for number, scene in enumerate(scenes)}

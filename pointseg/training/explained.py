@@ -22,15 +22,26 @@ def explained(record: PseudoLabelRecord, method: Method, model: Segmentor) -> di
     A picture that cannot be drawn, of a scene of two voxels for example, is left out with a warning: a training must
     not fail at its end for it.
     """
-    classes = record.run.classes
+    sections = {"Pseudo-labels": _pseudo_labels, "Features": _features}
     drawn: dict[str, dict[str, Image.Image]] = {}
-    try:
-        if record.cloud.gt is not None and (record.cloud.gt >= 0).any() and (snapshots := record.snapshots()):
-            drawn["Pseudo-labels"] = {f"pseudo-labels of {record.name}": pseudo_label_evolution(snapshots, classes)}
-        space = record.feature_space(method, model)
-        embedding, prototypes = (part.float().cpu().numpy() for part in (space.embedding, space.prototypes))
-        features = feature_map(embedding, record.sample.truth.numpy(), prototypes, space.classes.cpu().numpy(), classes)
-        drawn["Features"] = {f"features of {record.name}": features}
-    except InputError as error:
-        logger.warning("left out of the report: %s", error)
+    for title, draw in sections.items():
+        try:
+            drawn[title] = draw(record, method, model)
+        except InputError as error:
+            logger.warning("left out of the report: %s", error)
     return drawn
+
+
+def _pseudo_labels(record: PseudoLabelRecord, method: Method, model: Segmentor) -> dict[str, Image.Image]:
+    snapshots = record.snapshots() if record.cloud.gt is not None and (record.cloud.gt >= 0).any() else []
+    if not snapshots:
+        return {}
+    return {f"pseudo-labels of {record.name}": pseudo_label_evolution(snapshots, record.run.classes)}
+
+
+def _features(record: PseudoLabelRecord, method: Method, model: Segmentor) -> dict[str, Image.Image]:
+    space = record.feature_space(method, model)
+    embedding, prototypes = (part.detach().float().cpu().numpy() for part in (space.embedding, space.prototypes))
+    truth, owners = record.sample.truth.numpy(), space.classes.cpu().numpy()
+    features = feature_map(embedding, truth, prototypes, owners, record.run.classes)
+    return {f"features of {record.name}": features}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pointseg.errors import InputError
+from pointseg.locking import HOLDER, only_process
 
 LOCK = ".lock"
 
@@ -18,26 +15,12 @@ LOCK = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process while the block runs.
 
-    The system itself lets go of the lock when the process ends, however it ends: the file that a killed one leaves
-    behind locks nothing. Processes that load data do not inherit it.
-
     Args:
-        folder: exists; the lock is its file ``.lock``, which names the holder.
+        folder: exists; the lock is its file ``.lock``.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or this one already does.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            raise InputError(
-                f"{folder} is in use by {holder}; wait until it ends, stop it, or choose another --out"
-            ) from None
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    refusal = f"{folder} is in use by {HOLDER}; wait until it ends, stop it, or choose another --out"
+    with only_process(folder / LOCK, refusal):
         yield
-    finally:
-        os.close(descriptor)

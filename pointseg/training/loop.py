@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from pointseg.atomic import remove_unfinished
 from pointseg.data.collate import ViewBatch
 from pointseg.data.scene import PreparedScene
 from pointseg.evaluation.evaluate import Evaluation, evaluate_scenes
@@ -20,17 +21,17 @@ from pointseg.methods.distributed import world_size
 from pointseg.methods.teacher import Teacher
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.averaging import average_log, replicate
-from pointseg.training.batches import as_batch, batches, describe_batch, training_data
+from pointseg.training.batches import as_batch, batches, describe_batch, lost_loaders_told, training_data
 from pointseg.training.checkpoint import load_checkpoint, newest_undamaged, save_checkpoint
 from pointseg.training.config import TrainConfig
 from pointseg.training.dealing import evaluate_dealt
 from pointseg.training.determinism import seed_step
 from pointseg.training.lock import locked
 from pointseg.training.notes import Notes, RunNotes
-from pointseg.training.processes import every_text, first_does, is_first, require_sample_each
+from pointseg.training.processes import every_text, first_does, is_first, require_shareable
 from pointseg.training.run import Run
-from pointseg.training.step import build, build_average, build_scaler, training_step
-from pointseg.training.tracking import named_scalars
+from pointseg.training.step import build, build_average, build_scaler, compiling, training_step
+from pointseg.training.tracking import named_scalars, writers_fail_once
 from pointseg.training.waiting import DataClock
 
 LOG_EVERY = 10
@@ -65,12 +66,24 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
 
     Raises:
         InputError: the data of the recipe is missing or unfit, every checkpoint is damaged, another job trains the
-            run, the loss stops being finite, or another process of the job is lost.
+            run, the loss stops being finite, or a process that loads data or another process of the job is lost.
     """
-    require_sample_each(run.config.batch_size)
+    require_shareable(run.config.batch_size, run.config.compile)
     with ExitStack() as held:
         first_does(lambda: held.enter_context(locked(run.path)))
+        held.enter_context(lost_loaders_told())
+        held.enter_context(writers_fail_once())
+        held.enter_context(compiling(run.config))
+        first_does(lambda: _remove_leftovers(run))
         return _train(run, device, workers, on_step)
+
+
+def _remove_leftovers(run: Run) -> None:
+    """Remove what a killed training, or evaluation, had only half written."""
+    for name in ("classes", "config", "metrics", "report"):
+        remove_unfinished(run.path, name)
+    for folder in (run.checkpoints, run.path / "evaluation"):
+        remove_unfinished(folder)
 
 
 def _train(run: Run, device: torch.device, workers: int, on_step: OnStep) -> float:
@@ -198,5 +211,5 @@ def predictor(run: Run, model: nn.Module, device: torch.device) -> Callable[[Pre
         voxel_size=data.voxel_size,
         features=data.features,
         device=device,
-        bf16=run.config.precision == "bf16",
+        precision=run.config.precision,
     )

@@ -18,9 +18,9 @@ from pointseg.inference.predict import ScenePrediction
 from pointseg.methods import Method
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.alarm import CollapseAlarm
-from pointseg.training.checkpoint import save_weights
+from pointseg.training.checkpoint import FINAL, save_weights
 from pointseg.training.explained import explained
-from pointseg.training.pictures import PredictionPictures
+from pointseg.training.pictures import WIDTH, PredictionPictures
 from pointseg.training.pseudo_label_record import PseudoLabelRecord, snapshot_steps
 from pointseg.training.recipe import to_dict
 from pointseg.training.report import write_report
@@ -105,7 +105,7 @@ class RunNotes(Notes):
         cloud = self.record.look(done, method, model)
         if cloud is not None:
             modes = [mode for mode in ("gt", "pseudo", "entropy") if mode in available_modes(cloud)]
-            drawn = draw_scene(cloud, self.run.classes, modes=modes)
+            drawn = draw_scene(cloud, self.run.classes, modes=modes, width=WIDTH)
             self.tracker.pictures(done, "pseudo_labels", {self.record.name: drawn})
 
     def look(self, scene: PreparedScene, prediction: ScenePrediction) -> None:
@@ -131,5 +131,5 @@ class RunNotes(Notes):
         self.drawn |= explained(self.record, method, model)
         write_report(run.path, run.config, run.classes.names, self.tracker.lines(), self.drawn)
         # Last of all: a run with final weights is finished.
-        save_weights(run.checkpoints / "final", network, {"step": done, **self.scores})
+        save_weights(run.checkpoints / FINAL, network, {"step": done, **self.scores})
         self.tracker.close()

@@ -16,6 +16,9 @@ from pointseg.viewing.thumbnail import mesh_thumbnail
 SCENES = 1
 """How many scenes are kept."""
 
+WIDTH = 1000
+"""Pixels of a picture."""
+
 MAX_POINTS = 500_000
 """Points drawn of a scene: several for every pixel of a panel."""
 
@@ -52,4 +55,4 @@ class PredictionPictures:
 
     def draw(self) -> dict[str, Image.Image]:
         """The pictures, by ``split/scene``."""
-        return {name: draw_scene(cloud, self.classes) for name, cloud in self.clouds.items()}
+        return {name: draw_scene(cloud, self.classes, width=WIDTH) for name, cloud in self.clouds.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -46,9 +47,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     target = origin or kind
     if target is float:
         value = _as_float(value)
-    require(value == value, f"{where} is not a number; give a finite one")
     correct = isinstance(value, target) and not (target is int and isinstance(value, bool))
     require(correct, f"{where} is {shown(value)}; it must be {_NAMES.get(target, target.__name__)}")
+    require(target is not float or math.isfinite(value), f"{where} is {value}; it must be a finite number")
+    require(target is not int or abs(value) < 2**63, f"{where} is {shown(value)}; it must be below 2^63")
     return value
 
 
@@ -58,7 +60,7 @@ def _as_float(value: Any) -> Any:
         return value
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 

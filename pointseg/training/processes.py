@@ -25,7 +25,8 @@ COUNTS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 TIMEOUT = timedelta(minutes=15)
-"""How long a process waits for the others: longer than a scene takes to be scored or a report to be written."""
+"""How long a process waits for the others: longer than a scene takes to be scored (they meet after each) or a report to
+be written."""
 
 
 class SharedError(InputError):
@@ -130,12 +131,15 @@ def own_share(count: int) -> slice:
     return slice(start, start + each + (rank() < over))
 
 
-def require_sample_each(batch_size: int) -> None:
-    """Refuse a batch that leaves a process without a sample.
+def require_shareable(batch_size: int, compiled: bool) -> None:
+    """Refuse settings that several processes cannot train with.
 
     Raises:
-        InputError: there are more processes than samples in a batch.
+        InputError: there are more processes than samples in a batch, or the network is to be compiled, where they
+            would not meet in batch norm.
     """
+    if compiled and world_size() > 1:
+        raise InputError("compile is true, which works in one process only; set it to false or start one process")
     if batch_size < world_size():
         raise InputError(
             f"batch_size is {batch_size}, but {world_size()} processes share each batch and need a sample each; start "
@@ -183,9 +187,11 @@ def in_any(flag: bool) -> bool:
 
 
 def every_text(text: str) -> list[str]:
-    """The texts of all processes, in the order of their ranks; one line each."""
-    encoded = torch.tensor(list(f"{text}\n".encode()), dtype=torch.uint8, device=meeting_device())
-    return bytes(all_gather_rows(encoded).tolist()).decode().splitlines()
+    """The texts of all processes, in the order of their ranks; they hold no character 0."""
+    if world_size() == 1:
+        return [text]
+    encoded = torch.tensor(list(f"{text}\0".encode()), dtype=torch.uint8, device=meeting_device())
+    return bytes(all_gather_rows(encoded).tolist()).decode().split("\0")[:-1]
 
 
 def meeting_device() -> torch.device:

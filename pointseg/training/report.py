@@ -95,10 +95,10 @@ def _write_pictures(
     pictures: Mapping[str, Mapping[str, Image.Image]],
 ) -> dict[str, str]:
     """Draw and write all pictures; the file of each, relative to the run folder."""
-    series = {"training loss": (training, "loss"), "mIoU of the held-out scenes": (evaluations, "miou")}
+    series = {"training loss": (training, "loss", 1), "mIoU of the held-out scenes, %": (evaluations, "miou", 100)}
     curves = [
-        Curve(title, [(line["step"], line[key]) for line in lines if key in line])
-        for title, (lines, key) in series.items()
+        Curve(title, [(line["step"], factor * line[key]) for line in lines if key in line])
+        for title, (lines, key, factor) in series.items()
         if any(key in line for line in lines)
     ]
     images = {"curves": draw_curves(curves)} if curves else {}

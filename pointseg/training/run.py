@@ -6,8 +6,10 @@ checkpoints/step_*/  checkpoints/best/  checkpoints/final/  evaluation/  predict
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +32,15 @@ from pointseg.methods import METHODS, Task
 from pointseg.methods.distributed import world_size
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
-from pointseg.training.checkpoint import load_weights, require_undamaged
+from pointseg.training.checkpoint import FINAL, known_damage, load_weights, require_undamaged
 from pointseg.training.config import TrainConfig
 from pointseg.training.lock import locked
 from pointseg.training.plain import flatten
-from pointseg.training.processes import require_sample_each
+from pointseg.training.processes import require_shareable
 from pointseg.training.recipe import load_recipe, to_dict
+from pointseg.training.trained_points import TrainedPoints
+
+logger = logging.getLogger(__name__)
 
 RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
 
@@ -70,6 +75,8 @@ class Run:
             run = cls.open(path)
             _require_same(run.config, config, path)
             if not run.finished:
+                if (run.checkpoints / FINAL).is_dir():
+                    logger.warning("the final weights of %s are damaged; they are made again", path)
                 run.check_data()
             return run
         classes = load_classes(_data_root(config) / "classes.yaml")
@@ -123,7 +130,8 @@ class Run:
         A split may be in both lists only with sparse labels; its annotated points are left out of the score then.
         """
         data = self.config.data
-        splits = self._training_splits()
+        there = list_splits(_data_root(self.config))
+        splits = list(data.train_splits) or [name for name in there if name not in data.eval_splits]
         shared = set(splits) & set(data.eval_splits)
         if shared and data.labels == "full":
             raise InputError(f"splits {sorted(shared)} are both trained on with all labels and scored; name each once")
@@ -131,17 +139,18 @@ class Run:
             raise InputError(f"{data.root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
         return list_scenes(_data_root(self.config), splits)
 
-    def _training_splits(self) -> list[str]:
-        data = self.config.data
-        there = list_splits(_data_root(self.config))
-        return list(data.train_splits) or [name for name in there if name not in data.eval_splits]
-
     def annotated_points(self, scene: PreparedScene) -> np.ndarray:
-        """Raw indices of the points of a scene that this run was trained on; none of a scene it never saw."""
-        elsewhere = scene.path.parent.parent.resolve() != Path(self.config.data.root).resolve()
-        if self.config.data.labels == "full" or elsewhere or scene.split not in self._training_splits():
-            return NOTHING
-        return open_labels(_data_root(self.config), self.config.data.labels).for_scene(scene)[0]
+        """Raw indices of the annotated points of a scene that this run was trained on; none of a scene it never saw."""
+        annotation = self.annotation(scene)
+        return NOTHING if annotation is None else annotation[0]
+
+    def annotation(self, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray] | None:
+        """Raw indices and classes of the annotated points of a scene, see ``TrainedPoints.of``."""
+        return self._trained_points.of(scene)
+
+    @functools.cached_property
+    def _trained_points(self) -> TrainedPoints:
+        return TrainedPoints(self.config.data)
 
     def sparse_labels(self) -> SparseLabels | None:
         """The draw of the recipe, or None where every point's label is used."""
@@ -153,11 +162,13 @@ class Run:
 
         Raises:
             InputError: a batch is too small for the processes of the job; a split, a draw, a scene's labels or ground
-                truth, or a voxel grid is missing; labels outside the class file; a split without any.
+                truth, colours that the network takes, or a voxel grid is missing; labels outside the class file; a
+                split without any.
         """
-        require_sample_each(self.config.batch_size)
+        require_shareable(self.config.batch_size, self.config.compile)
         scored: dict[str, int] = {}
         for scene in self.scored_scenes():
+            self._require_colors(scene)
             scene.grid(self.config.data.voxel_size)
             if scene.segment is None:
                 raise InputError(
@@ -176,6 +187,7 @@ class Run:
             )
         trained: dict[str, int] = {}
         for scene in self.training_scenes():
+            self._require_colors(scene)
             if sparse is None and scene.segment is None:
                 raise InputError(
                     f"scene {scene.split}/{scene.name} has no ground truth; annotate some of its points ('pointseg "
@@ -187,6 +199,13 @@ class Run:
             raise InputError(
                 f"split {split} has no labelled point in {self.config.data.labels!r}; leave it out of "
                 "data.train_splits, or annotate some of its points ('pointseg label')"
+            )
+
+    def _require_colors(self, scene: PreparedScene) -> None:
+        if "color" in self.config.data.features and "color" not in scene.meta["arrays"]:
+            raise InputError(
+                f"scene {scene.split}/{scene.name} has no colour, but data.features contains 'color'; leave its split "
+                "out, or train without colours, for example with data.features=[ones, height]"
             )
 
     def _labelled(self, scene: PreparedScene, labels: np.ndarray) -> int:
@@ -253,7 +272,9 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.checkpoints / "final" / "state.json").is_file()
+        """Whether the final weights are there, as they were written."""
+        final = self.checkpoints / FINAL
+        return (final / "state.json").is_file() and known_damage(final) is None
 
 
 def _data_root(config: TrainConfig) -> Path:

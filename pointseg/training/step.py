@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from pointseg.inference.tile_network import AUTOCAST
 from pointseg.methods import METHODS, Batch, LossTerms, Method
 from pointseg.methods.distributed import all_reduce_sum
 from pointseg.methods.teacher import Teacher
@@ -18,8 +20,6 @@ from pointseg.training.processes import every_text, raise_together
 from pointseg.training.run import Run
 from pointseg.training.schedule import build_optimizer, set_learning_rate
 from pointseg.training.synced_norm import synced
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.optim.Optimizer]:
@@ -32,10 +32,20 @@ def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.opti
     synced(model), synced(method)
     method.prepare(model)
     if config.compile:
-        # What cannot be translated runs as it is, and torch says so.
-        torch._dynamo.config.suppress_errors = True
         model.compile(dynamic=True)
     return model, method, build_optimizer(_trained(model), config.optimizer, _trained(method))
+
+
+@contextmanager
+def compiling(config: TrainConfig) -> Iterator[None]:
+    """While a network that ``build`` compiled is used: what cannot be translated runs as it is, and torch says so."""
+    if not config.compile:
+        yield
+        return
+    import torch._dynamo
+
+    with torch._dynamo.config.patch(suppress_errors=True):
+        yield
 
 
 def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
@@ -68,7 +78,7 @@ def training_step(
     Args:
         model, method, optimizer: as ``build`` makes them.
         rows: one batch, or several of one step, whose gradients are averaged. Their annotated rows count as those of
-            one large batch do: each row alike, whichever batch it is in.
+            one large batch do: each row alike, whichever batch it is in. The Lovasz term is of each batch by itself.
         config: the recipe.
         scaler: as ``build_scaler`` makes it; None = none.
         describe: the samples of the batch of a number, in words, for a complaint.

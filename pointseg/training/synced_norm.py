@@ -20,8 +20,6 @@ from pointseg.models.engine import ME
 class SyncedBatchNorm(nn.BatchNorm1d):
     """torch's batch norm on (V, C), whose statistics in training are those of the rows of all processes."""
 
-    # A compiler would not see that all processes meet here.
-    @torch.compiler.disable
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training or self.running_mean is None):
             return super().forward(input)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +91,9 @@ class Tracker:
                 self.writer.add_histogram(name, finite, step)
 
     def pictures(self, step: int, kind: str, images: Mapping[str, Image.Image]) -> None:
-        """Show pictures of one ``kind``, by the scene's name, half their size."""
+        """Show pictures of one ``kind``, by the scene's name."""
         for name, image in images.items():
-            small = image.convert("RGB").reduce(2)
-            self.writer.add_image(f"{kind}/{name}", np.asarray(small), step, dataformats="HWC")
+            self.writer.add_image(f"{kind}/{name}", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def thumbnails(self, step: int, kind: str, meshes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """Show small clouds to turn, by the scene's name: vertices (1, n, 3) and colours (1, n, 3)."""
@@ -106,6 +107,22 @@ class Tracker:
     def _append(self, line: Mapping[str, Any]) -> None:
         with self.file.open("a") as handle:
             handle.write(json.dumps(line) + "\n")
+
+
+@contextmanager
+def writers_fail_once() -> Iterator[None]:
+    """Keep the threads that write TensorBoard's events from printing a traceback; the next event raises their error."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError) or not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw
 
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
-from pointseg.viewing.drawing import RGB, Style, flowing_legend, wrapped
+from pointseg.viewing.drawing import RGB, Style, flowing_legend, headline, stacked
 from pointseg.viewing.palettes import SAFE
 
-_MARGIN, _GAP = 28, 44
+_GAP = 44  # between blocks
 _BAR, _BETWEEN = 16, 12  # height of one bar, and the space between classes
 _LENGTH = 340  # of a bar of 100 %
 _MOST_ROWS = 40  # below each other; more classes go on beside them
@@ -21,13 +21,7 @@ _BETTER: RGB = (0, 110, 80)
 _WORSE: RGB = (180, 30, 30)
 
 
-def iou_bars(
-    runs: Mapping[str, np.ndarray],
-    classes: Classes,
-    *,
-    intervals: Mapping[str, np.ndarray] | None = None,
-    by_score: bool = False,
-) -> Image.Image:
+def iou_bars(runs: Mapping[str, np.ndarray], classes: Classes) -> Image.Image:
     """Bars of the IoU of every class, and of their mean.
 
     One run has the classes' own colours; several have a colour each, and two of them their difference in percentage
@@ -36,40 +30,26 @@ def iou_bars(
     Args:
         runs: name of a run -> (K,) IoU in [0, 1], NaN for a class without a point in the truth.
         classes: K names and colours.
-        intervals: name of a run -> (K, 2) lower and upper end of an interval of each IoU, NaN where unknown.
-        by_score: largest IoU of the last run first, unknown ones last, instead of the order of the classes.
 
     Raises:
-        InputError: if there is no run, or one has not K numbers from 0 to 1, or an interval is not of a run's shape.
+        InputError: if there is no run, or one has not K numbers from 0 to 1.
     """
-    ious = _checked(runs, classes, intervals)
-    spans = {name: np.asarray(span, dtype=float) for name, span in (intervals or {}).items()}
+    ious = _checked(runs, classes)
     colors = {name: _color(SAFE[place]) for name, place in zip(ious, _run_colors(len(ious)), strict=True)}
-    order = _order(list(ious.values())[-1], by_score)
     style = Style()
     blocks = [
-        _block(order[start : start + _MOST_ROWS], ious, spans, classes, colors, style)
-        for start in range(0, len(order), _MOST_ROWS)
+        _block(range(start, min(start + _MOST_ROWS, classes.num_classes)), ious, classes, colors, style)
+        for start in range(0, classes.num_classes, _MOST_ROWS)
     ]
     width = sum(block.width for block in blocks) + _GAP * (len(blocks) - 1)
-    heads = [_head(ious, spans, width, style), _means(ious, colors, style, blocks[0].width)]
+    strips = [headline("IoU per class, %", _facts(ious), width, style)]
     if len(ious) > 1:
-        heads.insert(1, flowing_legend([(colors[name], name) for name in ious], width, style))
-    top = _MARGIN + sum(head.height for head in heads)
-    sheet = style.sheet(width + 2 * _MARGIN, top + max(block.height for block in blocks) + _MARGIN)
-    y, x = _MARGIN, _MARGIN
-    for head in heads:
-        sheet.paste(head, (_MARGIN, y))
-        y += head.height
-    for block in blocks:
-        sheet.paste(block, (x, top))
-        x += block.width + _GAP
-    return sheet
+        strips.append(flowing_legend([(colors[name], name) for name in ious], width, style))
+    strips += [_means(ious, colors, style, blocks[0].width), _beside(blocks, width, style)]
+    return stacked(strips, style)
 
 
-def _checked(
-    runs: Mapping[str, np.ndarray], classes: Classes, intervals: Mapping[str, np.ndarray] | None
-) -> dict[str, np.ndarray]:
+def _checked(runs: Mapping[str, np.ndarray], classes: Classes) -> dict[str, np.ndarray]:
     if not runs:
         raise InputError("there is no run whose IoU could be drawn; give at least one.")
     ious = {name: np.asarray(iou, dtype=float) for name, iou in runs.items()}
@@ -81,12 +61,6 @@ def _checked(
             raise InputError(
                 f"the IoU of {name!r} goes from {np.nanmin(iou):g} to {np.nanmax(iou):g}, not within 0..1."
             )
-    for name, span in (intervals or {}).items():
-        if name not in ious or np.shape(span) != (classes.num_classes, 2):
-            raise InputError(
-                f"the interval of {name!r} has shape {np.shape(span)}; it must be ({classes.num_classes}, 2) and of "
-                f"one of {', '.join(ious)}."
-            )
     return ious
 
 
@@ -96,27 +70,18 @@ def _run_colors(count: int) -> list[int]:
     return [first[k] if k < len(first) else k % len(SAFE) for k in range(count)]
 
 
-def _order(iou: np.ndarray, by_score: bool) -> np.ndarray:
-    if not by_score:
-        return np.arange(len(iou))
-    return np.argsort(np.where(np.isfinite(iou), -iou, np.inf), kind="stable")
-
-
-def _head(ious: dict[str, np.ndarray], spans: dict[str, np.ndarray], width: int, style: Style) -> Image.Image:
-    title = "IoU per class, %"
-    notes = [] if not spans else ["thin lines: intervals"]
+def _facts(ious: dict[str, np.ndarray]) -> list[str]:
     if len(ious) == 2:
         first, second = ious
-        notes.append(f"right: {second} minus {first}, percentage points")
-    letters = style.font(15)
-    lines = [line for note in notes for line in wrapped(note, letters, width)]
-    if len(ious) == 1:
-        lines = [line for name in ious for line in wrapped(name, letters, width)] + lines
-    sheet = style.sheet(width, 36 + 22 * len(lines))
-    pen = ImageDraw.Draw(sheet)
-    pen.text((0, 14), title, fill=style.paper.ink, font=style.font(22), anchor="lm")
-    for number, line in enumerate(lines):
-        pen.text((0, 42 + 22 * number), line, fill=style.paper.faint, font=letters, anchor="lm")
+        return [f"right: {second} minus {first}, percentage points"]
+    return list(ious) if len(ious) == 1 else []
+
+
+def _beside(blocks: list[Image.Image], width: int, style: Style) -> Image.Image:
+    sheet, x = style.sheet(width, max(block.height for block in blocks)), 0
+    for block in blocks:
+        sheet.paste(block, (x, 0))
+        x += block.width + _GAP
     return sheet
 
 
@@ -126,15 +91,14 @@ def _means(ious: dict[str, np.ndarray], colors: dict[str, RGB], style: Style, wi
     shades = list(colors.values()) if len(ious) > 1 else [_MEAN]
     label = width - _LENGTH - _numbers_width(ious)
     sheet = style.sheet(width, len(means) * _BAR + 2 * _BETWEEN + 6)
-    _draw_row(sheet, _BETWEEN, "mean", None, means, [(np.nan, np.nan)] * len(means), shades, label, style)
+    _draw_row(sheet, _BETWEEN, "mean", None, means, shades, label, style)
     ImageDraw.Draw(sheet).line((0, sheet.height - 2, width, sheet.height - 2), fill=style.paper.grid, width=2)
     return sheet
 
 
 def _block(
-    rows: np.ndarray,
+    rows: range,
     ious: dict[str, np.ndarray],
-    spans: dict[str, np.ndarray],
     classes: Classes,
     colors: dict[str, RGB],
     style: Style,
@@ -157,7 +121,6 @@ def _block(
             classes.names[k],
             own,
             [float(iou[k]) for iou in ious.values()],
-            [tuple(spans[name][k]) if name in spans else (np.nan, np.nan) for name in ious],
             list(colors.values()) if len(ious) > 1 else [own],
             label,
             style,
@@ -171,12 +134,11 @@ def _draw_row(
     name: str,
     swatch: RGB | None,
     values: list[float],
-    spans: list[tuple[float, float]],
     colors: list[RGB],
     label: int,
     style: Style,
 ) -> None:
-    """One class: swatch and name, a bar and a number for each run, the interval as a thin line, the difference."""
+    """One class: swatch and name, a bar and a number for each run, the difference."""
     pen, ink, small = ImageDraw.Draw(sheet), style.paper.ink, style.font(14)
     middle = top + len(values) * _BAR / 2
     if swatch is not None:
@@ -186,19 +148,13 @@ def _draw_row(
     if np.isnan(values).all():
         pen.text((label + 6, middle), "not in the truth", fill=style.paper.faint, font=small, anchor="lm")
         return
-    for number, (value, (low, high), color) in enumerate(zip(values, spans, colors, strict=True)):
+    for number, (value, color) in enumerate(zip(values, colors, strict=True)):
         y = top + number * _BAR
         if np.isnan(value):
             pen.text((label + 6, y + _BAR / 2), "not in the truth", fill=style.paper.faint, font=small, anchor="lm")
             continue
         end = label + _LENGTH * value
         pen.rectangle((label, y + 1, max(end, label + 1), y + _BAR - 2), fill=color, outline=style.paper.faint)
-        if np.isfinite(low) and np.isfinite(high):
-            left, right, at = label + _LENGTH * low, label + _LENGTH * high, y + _BAR / 2
-            pen.line((left, at, right, at), fill=style.paper.ground, width=5)
-            pen.line((left, at, right, at), fill=ink, width=2)
-            pen.line((left, at - 4, left, at + 4), fill=ink, width=2)
-            pen.line((right, at - 4, right, at + 4), fill=ink, width=2)
         pen.text((label + _LENGTH + 46, y + _BAR / 2), f"{100 * value:.1f}", fill=ink, font=small, anchor="rm")
     if len(values) == 2 and np.isfinite(values).all():
         more = 100 * (values[1] - values[0])

@@ -107,11 +107,27 @@ def has_bar(mode: str) -> bool:
 
 def mode_bar(cloud: Cloud, classes: Classes, mode: str, width: int, style: Style) -> Image.Image:
     """The ramp of a mode between its lowest and highest number, or the colours of the axes; ``width`` pixels."""
+    if mode in _RAMPS:
+        return ramp_bar(mode, *_limits(cloud, classes, mode), width, style)
     strip = style.sheet(width, style.px(24))
     if mode == "normal":
         _draw_axes(strip, style)
-    elif mode in _RAMPS:
-        _draw_ramp(strip, mode, *_limits(cloud, classes, mode), style)
+    return strip
+
+
+def ramp_bar(mode: str, low: str, high: str, width: int, style: Style) -> Image.Image:
+    """The ramp of a mode between the texts of its ends, ``width`` pixels."""
+    strip, letters, gap = style.sheet(width, style.px(24)), style.font(14), style.px(8)
+    widest = max(letters.getlength(low), letters.getlength(high))
+    bar = max(int(min(strip.width * 0.45, strip.width - 2 * (widest + gap))), 1)
+    left, top = (strip.width - bar) // 2, (strip.height - style.px(_BAR_HEIGHT)) // 2
+    values = np.linspace(0, 1, bar)
+    # Sure is light in both: entropy runs through the colours of confidence from the other end.
+    colors = ramp(1 - values if mode == "entropy" else values, HEIGHT_RAMP if mode == "height" else CONFIDENCE_RAMP)
+    strip.paste(Image.fromarray(np.repeat(colors[None], style.px(_BAR_HEIGHT), axis=0)), (left, top))
+    pen = ImageDraw.Draw(strip)
+    pen.text((left - gap, strip.height / 2), low, fill=style.paper.ink, font=letters, anchor="rm")
+    pen.text((left + bar + gap, strip.height / 2), high, fill=style.paper.ink, font=letters, anchor="lm")
     return strip
 
 
@@ -151,20 +167,6 @@ def _limits(cloud: Cloud, classes: Classes, mode: str) -> tuple[str, str]:
     # Above the lowest point in a room; what a map calls it where the scene has a place in the world.
     base = lowest if cloud.offset[2] else 0.0
     return f"{base:.1f}", f"{base + float(np.ptp(cloud.coord[:, 2])):.1f} m"
-
-
-def _draw_ramp(strip: Image.Image, mode: str, low: str, high: str, style: Style) -> None:
-    letters, gap = style.font(14), style.px(8)
-    widest = max(letters.getlength(low), letters.getlength(high))
-    bar = max(int(min(strip.width * 0.45, strip.width - 2 * (widest + gap))), 1)
-    left, top = (strip.width - bar) // 2, (strip.height - style.px(_BAR_HEIGHT)) // 2
-    values = np.linspace(0, 1, bar)
-    # Sure is light in both: entropy runs through the colours of confidence from the other end.
-    colors = ramp(1 - values if mode == "entropy" else values, HEIGHT_RAMP if mode == "height" else CONFIDENCE_RAMP)
-    strip.paste(Image.fromarray(np.repeat(colors[None], style.px(_BAR_HEIGHT), axis=0)), (left, top))
-    pen = ImageDraw.Draw(strip)
-    pen.text((left - gap, strip.height / 2), low, fill=style.paper.ink, font=letters, anchor="rm")
-    pen.text((left + bar + gap, strip.height / 2), high, fill=style.paper.ink, font=letters, anchor="lm")
 
 
 def _draw_axes(strip: Image.Image, style: Style) -> None:

@@ -31,6 +31,8 @@ class Cloud:
         normal: (N, 3) float32 surface normals, of length 1 or 0.
         name: the scene's name as shown to people.
         offset: metres (x, y, z) to add to ``coord`` to come back to the scan's own coordinates.
+        whole: (P, 3) int64 true class, predicted class (-1: none) and number of points, of all points of a scene that
+            this cloud is a share of; counts and scores are then these. ``None`` if the cloud is the scene.
 
     Raises:
         InputError: if the parts disagree in length or hold values outside the ranges above.
@@ -47,6 +49,7 @@ class Cloud:
     normal: np.ndarray | None = None
     name: str = ""
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    whole: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         coord = _coordinates(self.coord)
@@ -75,6 +78,11 @@ class Cloud:
         return len(self.coord)
 
     @property
+    def total_points(self) -> int:
+        """Of the scene: more than N where the cloud is a share of it."""
+        return self.num_points if self.whole is None else int(self.whole[:, 2].sum())
+
+    @property
     def error(self) -> np.ndarray | None:
         """(N,) int8: 1 wrong, 0 right, -1 where there is no truth; None without both ``gt`` and ``pred``.
 
@@ -90,10 +98,12 @@ class Cloud:
     def num_classes(self) -> int:
         """The smallest number of classes that covers every id in the cloud; 0 without any."""
         parts = [ids for ids in (getattr(self, part) for part in _IDS) if ids is not None and len(ids)]
+        if self.whole is not None:
+            parts.append(self.whole[:, :2])
         return max((int(ids.max()) + 1 for ids in parts), default=0)
 
     def take(self, index: np.ndarray) -> Cloud:
-        """The cloud of the points ``index`` (M,) int64 or a boolean mask (N,), in that order."""
+        """The cloud of the points ``index`` (M,) int64 or a boolean mask (N,), in that order; a scene of its own."""
 
         def pick(part: np.ndarray | None) -> np.ndarray | None:
             return None if part is None else part[index]

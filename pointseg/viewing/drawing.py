@@ -10,6 +10,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 RGB = tuple[int, int, int]
+MARGIN = 28  # around a picture, in pixels of the usual size
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,31 @@ def flowing_legend(entries: Sequence[tuple[RGB, str]], width: int, style: Style)
             pen.rounded_rectangle(corners, radius=style.px(3), fill=swatch, outline=style.paper.faint)
         pen.text((x + text_at, middle), text, fill=style.paper.ink, font=letters, anchor="lm")
     return strip
+
+
+def headline(title: str, facts: Sequence[str], width: int, style: Style) -> Image.Image:
+    """A large title over small facts, wrapped to ``width`` pixels."""
+    large, small = style.font(22), style.font(15)
+    lines = [(line, large, style.paper.ink, style.px(28)) for line in wrapped(title, large, width)]
+    lines += [(line, small, style.paper.faint, style.px(22)) for fact in facts for line in wrapped(fact, small, width)]
+    sheet = style.sheet(width, sum(height for *_, height in lines) + style.px(8))
+    pen, y = ImageDraw.Draw(sheet), 0
+    for line, letters, color, height in lines:
+        pen.text((0, y + height / 2), line, fill=color, font=letters, anchor="lm")
+        y += height
+    return sheet
+
+
+def stacked(strips: Sequence[Image.Image], style: Style) -> Image.Image:
+    """The strips below each other, with a margin around them."""
+    margin = style.px(MARGIN)
+    width = max(strip.width for strip in strips)
+    sheet = style.sheet(width + 2 * margin, sum(strip.height for strip in strips) + 2 * margin)
+    top = margin
+    for strip in strips:
+        sheet.paste(strip, (margin, top))
+        top += strip.height
+    return sheet
 
 
 def vertical_text(

@@ -10,17 +10,18 @@ from PIL import Image, ImageDraw
 
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
-from pointseg.viewing.captions import mode_bar
+from pointseg.viewing.captions import ramp_bar
 from pointseg.viewing.cloud import IGNORED, Cloud
-from pointseg.viewing.colors import IGNORED_COLOR, WRONG_COLOR, check_classes, colorize
-from pointseg.viewing.drawing import RGB, Style, fitted_font, flowing_legend, nice_ticks, wrapped
+from pointseg.viewing.colors import CONFIDENCE_RAMP, IGNORED_COLOR, WRONG_COLOR, check_classes, ramp
+from pointseg.viewing.drawing import RGB, Style, flowing_legend, headline, nice_ticks, stacked
 from pointseg.viewing.opening import cut_ceiling
 from pointseg.viewing.splat import fit_camera, paint, point_size_for, rasterize, top_axes, view_bounds
 
 Snapshot = tuple[int, Cloud]
 
-_MOST_SHOWN = 6
-_PANEL, _GAP, _MARGIN = 300, 14, 28
+_MOST_SHOWN = 7  # as many as a training keeps
+_PANEL, _GAP = 208, 14
+_CURVE_WIDTH = 600  # at least
 _CURVE_HEIGHT = 200
 _RIGHT: RGB = (86, 180, 233)
 _NONE: RGB = (224, 228, 233)
@@ -31,9 +32,9 @@ _COVERAGE: RGB = (180, 80, 0)
 def pseudo_label_evolution(snapshots: Sequence[Snapshot], classes: Classes) -> Image.Image:
     """Entropy and rightness of a scene's pseudo-labels over training, and how many there are and how many are right.
 
-    Up to six snapshots are drawn from above, a ceiling cut away, the first and the last among them; the curve runs
+    Up to seven snapshots are drawn from above, a ceiling cut away, the first and the last among them; the curve runs
     through all. Coverage is the share of the points with a true class that have a pseudo-label, accuracy the share of
-    right ones among these.
+    right ones among these. The colours of entropy run between the ends that occur, which the bar names.
 
     Args:
         snapshots: (step, cloud with ``pseudo``, ``entropy`` and ``gt``) of one scene, by rising step.
@@ -46,19 +47,16 @@ def pseudo_label_evolution(snapshots: Sequence[Snapshot], classes: Classes) -> I
     _check(snapshots, classes)
     style = Style()
     shown = [snapshots[i] for i in np.unique(np.linspace(0, len(snapshots) - 1, _MOST_SHOWN).round().astype(int))]
-    first = shown[0][1]
-    width = max(len(shown) * (_PANEL + _GAP) - _GAP, 2 * _PANEL)
-    strips = [_head(first, len(snapshots), width, style), _panels(shown, classes, width, style)]
+    width = max(len(shown) * (_PANEL + _GAP) - _GAP, _CURVE_WIDTH)
+    some = f"{len(shown)} of {len(snapshots):,} snapshots shown; " if len(shown) < len(snapshots) else ""
+    title = f"Pseudo-labels of {shown[0][1].name or 'a scene'} over training"
+    facts = [f"{some}from above without a ceiling, numbers of the whole scene"]
+    strips = [headline(title, facts, width, style), _panels(shown, classes, width, style)]
     legend: list[tuple[RGB, str]] = [(_RIGHT, "pseudo-label right"), (WRONG_COLOR, "wrong"), (_NONE, "no pseudo-label")]
     if any((cloud.gt == IGNORED).any() for _, cloud in shown):
         legend.append((IGNORED_COLOR, "no true class"))
     strips += [flowing_legend(legend, width, style), _curve(snapshots, width, style)]
-    sheet = style.sheet(width + 2 * _MARGIN, sum(strip.height for strip in strips) + 2 * _MARGIN)
-    top = _MARGIN
-    for strip in strips:
-        sheet.paste(strip, (_MARGIN, top))
-        top += strip.height
-    return sheet
+    return stacked(strips, style)
 
 
 def pseudo_label_scores(cloud: Cloud) -> tuple[float, float]:
@@ -86,42 +84,49 @@ def _check(snapshots: Sequence[Snapshot], classes: Classes) -> None:
         check_classes(cloud, classes)
 
 
-def _head(cloud: Cloud, count: int, width: int, style: Style) -> Image.Image:
-    title, letters = f"Pseudo-labels of {cloud.name or 'a scene'} over training", style.font(22)
-    lines = wrapped(title, letters, width)
-    sheet = style.sheet(width, 28 * len(lines) + 32)
-    pen = ImageDraw.Draw(sheet)
-    for number, line in enumerate(lines):
-        pen.text((0, 14 + 28 * number), line, fill=style.paper.ink, font=letters, anchor="lm")
-    some = f"{_MOST_SHOWN} of {count:,} snapshots shown; " if count > _MOST_SHOWN else ""
-    facts = f"{some}from above without a ceiling, numbers of the whole scene"
-    pen.text((0, sheet.height - 22), facts, fill=style.paper.faint, font=style.font(15), anchor="lm")
-    return sheet
-
-
 def _panels(shown: Sequence[Snapshot], classes: Classes, width: int, style: Style) -> Image.Image:
-    """A column a snapshot: its step, its entropy over the ramp of it, its pseudo-labels' rightness, its numbers."""
+    """A column a snapshot: its step, its entropy and the mean of it, its pseudo-labels' rightness, its numbers."""
     cut = [cloud.take(cut_ceiling(cloud.coord).keep) for _, cloud in shown]
     low, high = view_bounds(cut[0].coord, top_axes())
     extent = np.maximum(high - low, 1e-6)
     size = (_PANEL, int(_PANEL * np.clip(extent[1] / extent[0] * 1.02, 0.4, 1.4)))
     camera = fit_camera(cut[0].coord, top_axes(), size)
-    sheet = style.sheet(width, 2 * size[1] + 122)
-    pen, ink = ImageDraw.Draw(sheet), style.paper.ink
+    ends = _entropy_ends([cloud for _, cloud in shown], classes)
+    sheet = style.sheet(width, 2 * size[1] + 164)
+    pen, ink, letters = ImageDraw.Draw(sheet), style.paper.ink, style.font(16)
     for column, ((step, whole), cloud) in enumerate(zip(shown, cut, strict=True)):
         x = column * (_PANEL + _GAP)
         raster = rasterize(cloud.coord, camera, size, point_size_for(cloud.coord, camera))
         middle = x + _PANEL / 2
+        assert whole.entropy is not None
         pen.text((middle, 14), f"step {step:,}", fill=ink, font=style.font(18), anchor="mm")
-        sheet.paste(Image.fromarray(paint(raster, colorize(cloud, "entropy", classes))), (x, 30))
-        sheet.paste(Image.fromarray(paint(raster, _rightness(cloud))), (x, 66 + size[1]))
+        sheet.paste(Image.fromarray(paint(raster, _uncertainty(cloud, *ends))), (x, 30))
+        mean = f"mean entropy {float(whole.entropy.mean()):.2f}"
+        pen.text((middle, 44 + size[1]), mean, fill=ink, font=letters, anchor="mm")
+        sheet.paste(Image.fromarray(paint(raster, _rightness(cloud))), (x, 98 + size[1]))
         accuracy, coverage = pseudo_label_scores(whole)
-        text = f"{_percent(coverage)} labelled, {_percent(accuracy)} of them right"
-        letters = fitted_font(style, text, 16, 11, _PANEL)
-        pen.text((middle, 88 + 2 * size[1]), text, fill=ink, font=letters, anchor="mm")
-    pen.text((0, 48 + size[1]), "entropy H(p)", fill=ink, font=style.font(15), anchor="lm")
-    sheet.paste(mode_bar(shown[0][1], classes, "entropy", _PANEL, style), (92, 36 + size[1]))
+        for line, text in enumerate((f"{_percent(coverage)} labelled", f"{_percent(accuracy)} of them right")):
+            pen.text((middle, 114 + 22 * line + 2 * size[1]), text, fill=ink, font=letters, anchor="mm")
+    text = "entropy H(p) of the class probabilities p:"
+    pen.text((0, 74 + size[1]), text, fill=ink, font=style.font(15), anchor="lm")
+    bar = ramp_bar("entropy", f"{ends[0]:.2f}", f"{ends[1]:.2f} nats", 260, style)
+    sheet.paste(bar, (round(style.font(15).getlength(text)), 62 + size[1]))
     return sheet
+
+
+def _entropy_ends(clouds: Sequence[Cloud], classes: Classes) -> tuple[float, float]:
+    """Nats between which the ramp runs: what occurs but for a hundredth at either end, a tenth of log K at least."""
+    most = float(np.log(max(classes.num_classes, 2)))
+    entropy = np.concatenate([cloud.entropy for cloud in clouds if cloud.entropy is not None])
+    low, high = (float(end) for end in np.percentile(entropy, [1, 99]))
+    low = max(min(low, high - most / 10), 0.0)
+    return low, max(high, low + most / 10)
+
+
+def _uncertainty(cloud: Cloud, low: float, high: float) -> np.ndarray:
+    """(N, 3) uint8 colours of the entropy between two ends: sure is light."""
+    assert cloud.entropy is not None
+    return ramp(1 - np.clip((cloud.entropy - low) / (high - low), 0, 1), CONFIDENCE_RAMP)
 
 
 def _rightness(cloud: Cloud) -> np.ndarray:

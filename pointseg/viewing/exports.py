@@ -16,17 +16,9 @@ from pointseg.data.formats.format import no_extra
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import check_classes, colorize
+from pointseg.viewing.fields import LABEL_FIELDS
 
 _SCALE = 0.001  # metres
-_FIELDS = {
-    "pred": ("i2", "class"),
-    "gt": ("i2", "true class"),
-    "error": ("i1", "1 wrong, 0 right"),
-    "confidence": ("f4", "of the class"),
-    "entropy": ("f4", "nats"),
-    "pseudo": ("i2", "pseudo-label"),
-    "annotated": ("i2", "class annotated with"),
-}
 _PREFIX = "pointseg: "  # marks the fields that 'pointseg predict' may replace
 _NORMALS = ("NormalX", "NormalY", "NormalZ")
 _PROJECTION, _WKT = "LASF_Projection", 2112
@@ -111,10 +103,11 @@ def _class_numbers(classes: Classes, largest: int) -> list[int]:
 
 
 def _add_fields(laspy: ModuleType, las: Any, cloud: Cloud) -> None:
-    present = {name: getattr(cloud, name) for name in _FIELDS if getattr(cloud, name) is not None}
+    present = {name: getattr(cloud, name) for name in LABEL_FIELDS if getattr(cloud, name) is not None}
     params = [
-        laspy.ExtraBytesParams(name, np.dtype(_FIELDS[name][0]), description=_PREFIX + _FIELDS[name][1])
-        for name in present
+        laspy.ExtraBytesParams(name, np.dtype(kind), description=_PREFIX + meaning)
+        for name, (kind, meaning) in LABEL_FIELDS.items()
+        if name in present
     ]
     if cloud.normal is not None:
         params += [laspy.ExtraBytesParams(name, np.dtype("f4")) for name in _NORMALS]

@@ -11,12 +11,12 @@ from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import IGNORED
 from pointseg.viewing.colors import IGNORED_COLOR, class_colors
-from pointseg.viewing.drawing import RGB, Style, flowing_legend, vertical_text, wrapped
+from pointseg.viewing.drawing import RGB, Style, flowing_legend, headline, stacked, vertical_text
 
 _SEED = 0
 _MOST_POINTS = {"pca": 4000, "tsne": 2000}  # t-SNE of 2000 takes tens of seconds on one core
 _PERPLEXITY = 30
-_SIDE, _MARGIN, _LEFT = 760, 28, 34
+_SIDE, _LEFT = 760, 34
 _FINE = 2  # dots are drawn this many times larger and averaged down
 
 
@@ -67,21 +67,17 @@ def feature_map(
     count = (
         f"{len(chosen):,} of {len(features):,} features" if len(chosen) < len(features) else f"{len(ids):,} features"
     )
-    facts = [f"{count}, {len(stars)} prototypes (stars), all of length 1; {plan.note}"]
+    also = f", {len(stars)} prototypes (stars)" if len(stars) else ""
+    facts = [f"{count}{also}, all of length 1; {plan.note}"]
     if len(stars) and (ids != IGNORED).any():
         facts.append(_nearest_share(shown, ids, stars, owners))
     title = {"pca": "Features, principal components", "tsne": "Features, t-SNE"}[how]
     strips = [
-        _head(title, facts, style),
+        headline(title, facts, _LEFT + _SIDE, style),
         _plot(plan, ids, owners, classes, style),
         _legend(ids, owners, classes, style),
     ]
-    sheet = style.sheet(_LEFT + _SIDE + 2 * _MARGIN, sum(strip.height for strip in strips) + 2 * _MARGIN)
-    top = _MARGIN
-    for strip in strips:
-        sheet.paste(strip, (_MARGIN, top))
-        top += strip.height
-    return sheet
+    return stacked(strips, style)
 
 
 def _check(
@@ -153,17 +149,6 @@ def _nearest_share(features: np.ndarray, labels: np.ndarray, prototypes: np.ndar
     known = labels != IGNORED
     right = owners[(features[known] @ prototypes.T).argmax(axis=1)] == labels[known]
     return f"the nearest prototype by cosine has the feature's class for {100 * right.mean():.1f} % of them"
-
-
-def _head(title: str, facts: list[str], style: Style) -> Image.Image:
-    letters = style.font(15)
-    lines = [line for fact in facts for line in wrapped(fact, letters, _LEFT + _SIDE)]
-    sheet = style.sheet(_LEFT + _SIDE, 40 + 22 * len(lines))
-    pen = ImageDraw.Draw(sheet)
-    pen.text((0, 14), title, fill=style.paper.ink, font=style.font(22), anchor="lm")
-    for number, line in enumerate(lines):
-        pen.text((0, 42 + 22 * number), line, fill=style.paper.faint, font=letters, anchor="lm")
-    return sheet
 
 
 def _plot(plan: _Plan, labels: np.ndarray, owners: np.ndarray, classes: Classes, style: Style) -> Image.Image:

@@ -15,9 +15,19 @@ from pointseg.errors import InputError
 from pointseg.viewing.captions import SHOWS_CLASSES, has_bar, header, legend_entries, mode_bar, mode_title
 from pointseg.viewing.cloud import IGNORED, Cloud
 from pointseg.viewing.colors import available_modes, check_classes, class_colors, colorize
-from pointseg.viewing.drawing import DARK, LIGHT, Style, fitted_font, flowing_legend, scale_bar, wrapped
+from pointseg.viewing.drawing import (
+    DARK,
+    LIGHT,
+    MARGIN,
+    Style,
+    fitted_font,
+    flowing_legend,
+    scale_bar,
+    stacked,
+    wrapped,
+)
 from pointseg.viewing.opening import cut_ceiling, cut_near_walls
-from pointseg.viewing.scores import class_iou
+from pointseg.viewing.scores import cloud_iou
 from pointseg.viewing.splat import (
     LARGEST_POINT,
     Camera,
@@ -38,11 +48,12 @@ _MAX_DRAWN = 4_000_000  # points: many for every pixel of a panel
 _COLUMNS = ("rgb", "gt", "pred", "error")
 _MOST_COLUMNS = 4  # side by side
 _PANEL = 460
-_MARGIN, _GAP = 28, 16
+_GAP = 16
 _WIDTHS = (480, 4000)  # of a picture whose width was asked for: legible, and drawn in less than 4 GB
 # Letters are at least 14 units high: with 966 units in 170 mm of paper that is 7 points.
 _UNITS_ACROSS = 966
 _LEAST_UNIT = 0.8
+_LEAST_RING = 6.0  # pixels of the usual panel
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def draw_scene(
     index = _drawn(cloud)
     drawn = cloud if len(index) == cloud.num_points else cloud.take(index)
     colors = {mode: colorize(drawn, mode, classes) for mode in chosen}
-    iou = None if cloud.gt is None or cloud.pred is None else class_iou(cloud.gt, cloud.pred, classes.num_classes)
+    iou = cloud_iou(cloud, classes.num_classes)
     views = _views(drawn, layout)
     strips = [
         header(
@@ -135,7 +146,7 @@ def draw_scene(
         strips.append(_titles(cloud, classes, row, layout))
         strips += [_row(drawn, view, row, colors, classes, layout) for view in views]
     strips.append(flowing_legend(legend_entries(cloud, classes, chosen, iou), layout.content, layout.style))
-    return _stacked(strips, layout)
+    return stacked(strips, layout.style)
 
 
 def _layout(count: int, dark: bool, width: int | None) -> _Layout:
@@ -148,7 +159,7 @@ def _layout(count: int, dark: bool, width: int | None) -> _Layout:
             f"a picture of {width} pixels cannot be drawn; its width must be {_WIDTHS[0]} to {_WIDTHS[1]}."
         )
     style = Style(paper, max(width / _UNITS_ACROSS, _LEAST_UNIT))
-    content = width - 2 * style.px(_MARGIN)
+    content = width - 2 * style.px(MARGIN)
     return _Layout(style, (content - (columns - 1) * style.px(_GAP)) // columns, content, columns)
 
 
@@ -235,28 +246,23 @@ def _row(
 
 
 def _marks(cloud: Cloud, view: _View, classes: Classes, layout: _Layout) -> Marks:
-    """The annotated points of a view; the more there are, the smaller, so that they never hide the scene."""
+    """The annotated points of a view; the more there are, the smaller, so that they never hide the scene.
+
+    Hidden ones, those cut away included, are rings as long as there are few enough for rings to be told from discs.
+    """
     assert cloud.annotated is not None
     chosen = np.flatnonzero(cloud.annotated != IGNORED)
     even = 0.4 * _PANEL / np.sqrt(max(len(chosen), 1))
     diameter = float(np.clip(even, 2.5, 13) * max(layout.panel / _PANEL, 1))
-    drawn = chosen[view.keep[chosen]]
-    colors = class_colors(cloud.annotated[drawn], classes)
-    return find_marks(view.raster, cloud.coord[drawn], colors, view.camera, diameter)
+    colors = class_colors(cloud.annotated[chosen], classes)
+    marks = find_marks(view.raster, cloud.coord[chosen], colors, view.camera, diameter, view.keep[chosen])
+    return marks if even >= _LEAST_RING else marks.take(marks.seen)
 
 
 def _seen(cloud: Cloud, marks: Marks | None) -> str:
     if marks is None or cloud.annotated is None:
         return ""
-    count = int((cloud.annotated != IGNORED).sum())
-    return "" if len(marks.row) == count else f", {len(marks.row):,} of {count:,} annotated points in sight"
-
-
-def _stacked(strips: list[Image.Image], layout: _Layout) -> Image.Image:
-    margin, width = layout.style.px(_MARGIN), layout.content + 2 * layout.style.px(_MARGIN)
-    top = layout.style.px(20)
-    sheet = layout.style.sheet(width, top + sum(strip.height for strip in strips) + margin)
-    for strip in strips:
-        sheet.paste(strip, (margin, top))
-        top += strip.height
-    return sheet
+    count, seen = int((cloud.annotated != IGNORED).sum()), int(marks.seen.sum())
+    rings = len(marks.seen) - seen
+    hidden = f", rings: {rings:,} hidden" if rings else ""
+    return "" if seen == count else f", {seen:,} of {count:,} annotated points in sight{hidden}"

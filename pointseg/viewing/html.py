@@ -46,7 +46,7 @@ def scene_html(
         path: the file; written under a temporary name and renamed.
         cloud: N points.
         classes: names and colours of the class ids.
-        max_points: the largest number of points in the page; 13 bytes each before compression.
+        max_points: the largest number of points in the page; up to 18 bytes each before compression.
         mode: the colouring to begin with, of ``MODES``; the first that the cloud has if empty.
         dark: begin with a dark background.
 
@@ -100,7 +100,8 @@ def live_page(clouds: list[dict[str, Any]], *, title: str = "pointseg", mode: st
     """The page that a live server sends; it fetches ``clouds/<id>/header.json`` and ``clouds/<id>/points.bin``.
 
     Args:
-        clouds: ``{"id": int, "name": str, "source": str}`` each, in the order they are listed.
+        clouds: ``{"id": int, "name": str, "source": str, "place": str}`` each, in the order they are listed; clouds of
+            one place share camera and box.
         title: of the browser's tab until a scene is shown.
         mode: the colouring to begin with, as in ``scene_html``.
         dark: begin with a dark background.
@@ -108,7 +109,7 @@ def live_page(clouds: list[dict[str, Any]], *, title: str = "pointseg", mode: st
     Raises:
         InputError: if there is no such mode.
     """
-    header = {"live": True, "token": None, "clouds": clouds, "start": _start(mode, dark)}
+    header = {"live": True, "clouds": clouds, "start": _start(mode, dark)}
     return fill_page(title, header, "", live=True)
 
 

@@ -11,6 +11,9 @@ from pointseg.viewing.splat import Camera
 _CELLS = 24  # along the longer side of the floor plan
 _ENCLOSED = 0.4  # share of the floor plan that must lie under a ceiling
 _LOWEST_CUT = 0.5  # of the room's height: what stands on the floor stays
+_HOLLOW = 0.25  # of a cell's points, the largest share that may lie between floor and ceiling
+_LEAST_HOLLOW = 0.2  # share of the floor plan; furnished rooms have 0.45, a wall alone is hollow only by chance
+_THICKEST = 0.045  # of the scene's height: the spread of a ceiling in a cell; that of a crown or a wall's top is more
 
 _STRIP = 0.1  # metres
 _MEDIAN_REACH = 7  # strips to either side: wider than half a door
@@ -34,8 +37,9 @@ class Opening:
 def cut_ceiling(coord: np.ndarray) -> Opening:
     """Leave out the ceiling of a room, and nothing of a scene without one.
 
-    A floor plan cell lies under a ceiling when it holds points near the bottom and, above a gap, points near the top
-    of the scene. Where at least 40 % of the cells do, points are cut below the lowest tenth of those ceilings.
+    A floor plan cell lies under a ceiling when it holds points near the bottom and near the top of the scene. Where
+    at least 40 % of the cells do, at least a fifth is all but empty between the two, and there the upper points
+    are a thin layer, points are cut below the lowest tenth of those ceilings.
 
     Args:
         coord: (N, 3) metres, z up.
@@ -63,11 +67,21 @@ def cut_ceiling(coord: np.ndarray) -> Opening:
     floor = np.bincount(cell_of[z < 0.15], minlength=cells)
     middle = np.bincount(cell_of[(z > 0.2) & (z < 0.75)], minlength=cells)
     covered = (top > 0.75) & (floor > 0)
-    hollow = covered & (middle < 0.5 * counts)
-    if covered.sum() < _ENCLOSED * cells or not hollow.any():
+    hollow = covered & (middle < _HOLLOW * counts)
+    if covered.sum() < _ENCLOSED * cells or hollow.sum() < _LEAST_HOLLOW * cells:
+        return everything
+    if float(np.median(_spread(z, cell_of, z > 0.75, cells)[hollow])) > _THICKEST:
         return everything
     cut = max(_LOWEST_CUT, float(np.percentile(top[hollow], 10)) - 0.08) * height
     return Opening(coord[:, 2] <= low + cut, cut)
+
+
+def _spread(z: np.ndarray, cell_of: np.ndarray, chosen: np.ndarray, cells: int) -> np.ndarray:
+    """(cells,) standard deviation of the chosen heights in each cell, 0 where there is none."""
+    where, heights = cell_of[chosen], z[chosen]
+    counts = np.maximum(np.bincount(where, minlength=cells), 1)
+    mean = np.bincount(where, heights, minlength=cells) / counts
+    return np.sqrt(np.bincount(where, (heights - mean[where]) ** 2, minlength=cells) / counts)
 
 
 def cut_near_walls(coord: np.ndarray, camera: Camera) -> np.ndarray:

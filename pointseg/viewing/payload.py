@@ -25,11 +25,13 @@ from pointseg.viewing.colors import (
     check_classes,
 )
 from pointseg.viewing.opening import cut_ceiling
-from pointseg.viewing.scores import class_iou
+from pointseg.viewing.scores import cloud_iou
 from pointseg.viewing.thinning import select_points
 
 MAX_POINTS = 2_000_000
 _STEPS = 65535
+_FINEST = 8  # halvings of the scene's extent, of the grid that tells how dense the points are
+_ENOUGH = 4  # points in a cell to tell it from
 _IDS = ("gt", "pred", "pseudo", "annotated")
 _COUNTED = ("gt", "pred", "pseudo")  # what the page's class switches can act on
 
@@ -103,15 +105,13 @@ def pack_points(cloud: Cloud, num_classes: int) -> tuple[bytes, dict[str, Any]]:
 def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
     """What the page says about the whole cloud."""
     count = len(classes.names)
-    scored = cloud.gt is not None and cloud.pred is not None
-    iou = class_iou(cloud.gt, cloud.pred, count) if cloud.gt is not None and cloud.pred is not None else None
+    iou = cloud_iou(cloud, count)
     known = iou is not None and bool(np.isfinite(iou).any())
-    error = cloud.error
-    counts = {name: _counts(getattr(cloud, name), count) for name in _COUNTED}
+    counts = {name: _counts(cloud, name, count) for name in _COUNTED}
     opening = cut_ceiling(cloud.coord)
     return {
         "name": cloud.name,
-        "total": cloud.num_points,
+        "total": cloud.total_points,
         "offset": list(cloud.offset),
         "classes": [
             {
@@ -125,7 +125,7 @@ def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
         "ignored": {name: int(counts[name][count]) for name in _COUNTED},
         "annotated": 0 if cloud.annotated is None else int((cloud.annotated != IGNORED).sum()),
         "miou": float(np.nanmean(iou)) if known and iou is not None else None,
-        "wrong": float((error == 1).sum() / max(int((error >= 0).sum()), 1)) if scored and error is not None else None,
+        "wrong": _wrong(cloud),
         "cut": None if opening.height is None else _cut_share(cloud, opening.keep),
         "modes": [{"id": mode, "title": MODES[mode].title} for mode in available_modes(cloud)],
         "colors": {"ignored": IGNORED_COLOR, "right": RIGHT_COLOR, "wrong": WRONG_COLOR},
@@ -133,11 +133,25 @@ def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
     }
 
 
-def _counts(ids: np.ndarray | None, num_classes: int) -> np.ndarray:
-    """(K + 1,) points per class, the last being those without one."""
+def _counts(cloud: Cloud, part: str, num_classes: int) -> np.ndarray:
+    """(K + 1,) points per class, the last being those without one; pseudo-labels of a share are those of the share."""
+    ids, points = getattr(cloud, part), None
     if ids is None:
         return np.zeros(num_classes + 1, dtype=np.int64)
-    return np.bincount(np.where(ids == IGNORED, num_classes, ids), minlength=num_classes + 1)
+    if cloud.whole is not None and part in ("gt", "pred"):
+        ids, points = cloud.whole[:, 0 if part == "gt" else 1], cloud.whole[:, 2]
+    return np.bincount(np.where(ids == IGNORED, num_classes, ids), points, minlength=num_classes + 1)
+
+
+def _wrong(cloud: Cloud) -> float | None:
+    """The share of wrong points of those with a true class."""
+    error, points = cloud.error, np.ones(cloud.num_points)
+    if error is None:
+        return None
+    if cloud.whole is not None:
+        gt, pred, points = cloud.whole.T
+        error = np.where(gt == IGNORED, -1, gt != pred)
+    return float(points[error == 1].sum() / max(points[error >= 0].sum(), 1))
 
 
 def _cut_share(cloud: Cloud, keep: np.ndarray) -> float:
@@ -147,8 +161,16 @@ def _cut_share(cloud: Cloud, keep: np.ndarray) -> float:
 
 
 def _spacing(coord: np.ndarray) -> float:
-    """A typical distance between neighbouring points in metres, from the surface that a coarse grid says they cover."""
-    size = max(float(np.ptp(coord, axis=0).max()), 1e-3) / 256
-    cells = np.floor((coord - coord.min(axis=0)) / size).astype(np.int64)
-    occupied = len(np.unique((cells[:, 0] * 300 + cells[:, 1]) * 300 + cells[:, 2]))
-    return float(size * np.sqrt(occupied / len(coord)))
+    """A typical distance between neighbouring points of a surface in metres, from how many a grid's cells hold.
+
+    The grid is the finest whose cells hold about four: in a finer one a cell holds one point, however many there are.
+    """
+    size = max(float(np.ptp(coord, axis=0).max()), 1e-3)
+    finest = np.minimum((coord - coord.min(axis=0)) / size * 2**_FINEST, 2**_FINEST - 1).astype(np.int64)
+    for level in range(_FINEST, -1, -1):
+        cells = finest >> (_FINEST - level)
+        _, counts = np.unique((cells[:, 0] << 2 * level) + (cells[:, 1] << level) + cells[:, 2], return_counts=True)
+        typical = float(np.median(counts))
+        if typical >= _ENOUGH:
+            break
+    return float(size / 2**level / np.sqrt(typical))

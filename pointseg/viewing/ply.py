@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pointseg.errors import InputError
 from pointseg.untrusted import parse_json, shown
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import check_classes, class_colors, colorize
+from pointseg.viewing.fields import LABEL_FIELDS
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +33,6 @@ _TAG = "pointseg "
 _FLOAT32_SPACING = 1e-4  # metres: coarser than this, x y z are written as float64
 _FARTHEST = 1e12  # metres; far beyond it float32 has no numbers
 _GREY = 170
-_LABELS = {
-    "pred": "i2",
-    "gt": "i2",
-    "error": "i1",
-    "confidence": "f4",
-    "entropy": "f4",
-    "pseudo": "i2",
-    "annotated": "i2",
-}
 _NORMALS = ("nx", "ny", "nz")
 _COLORS = ("red", "green", "blue")
 _ADDED = "added"  # the comment of a file that predictions were written into
@@ -122,15 +115,12 @@ def read_ply(path: str | Path) -> Cloud:
     offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(coord)
     parts: dict[str, np.ndarray] = {}
     known = {name.removeprefix("scalar_") for name in names}
-    for label in (label for label in _LABELS if label != "error"):
-        # Scanners store a confidence of their own; only beside a prediction is it the probability of one.
-        if label == "confidence" and "pred" not in parts:
-            continue
-        if label == "entropy" and not known & {"pred", "pseudo"}:
+    for label in (label for label in LABEL_FIELDS if label != "error"):
+        if not is_ours(label, known):
             continue
         field = f"scalar_{label}" if f"scalar_{label}" in names else label
         if field in names:
-            parts[label] = _label(vertex[field], _LABELS[label], path, field)
+            parts[label] = _label(vertex[field], LABEL_FIELDS[label][0], path, field)
     return Cloud(
         coord=coord - offset,
         color=None if "colors" in notes else _read_color(vertex, names),
@@ -139,6 +129,15 @@ def read_ply(path: str | Path) -> Cloud:
         offset=(float(offset[0]), float(offset[1]), float(offset[2])),
         **parts,
     )
+
+
+def is_ours(label: str, known: Collection[str]) -> bool:
+    """Whether a field is what its name says to us, beside the other ``known`` names of a file.
+
+    Scanners store a confidence of their own; only beside a prediction is it the probability of one.
+    """
+    beside = {"confidence": {"pred"}, "entropy": {"pred", "pseudo"}}.get(label)
+    return beside is None or not beside.isdisjoint(known)
 
 
 def read_ply_classes(path: str | Path) -> Classes | None:
@@ -187,11 +186,12 @@ def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None, bake: st
     coord = cloud.coord.astype(np.float64) + shift
     far = np.float32(np.abs(coord).max()) if len(coord) else np.float32(0)
     number = "<f8" if np.spacing(far) > _FLOAT32_SPACING else "<f4"
-    present = [label for label in _LABELS if getattr(cloud, label) is not None]
+    present = [label for label in LABEL_FIELDS if getattr(cloud, label) is not None]
     fields = [(axis, number) for axis in "xyz"] + [(c, "u1") for c in _COLORS]
     if cloud.normal is not None:
         fields += [(axis, "<f4") for axis in _NORMALS]
-    vertex = np.empty(len(coord), dtype=fields + [(f"scalar_{label}", "<" + _LABELS[label]) for label in present])
+    fields += [(f"scalar_{label}", "<" + LABEL_FIELDS[label][0]) for label in present]
+    vertex = np.empty(len(coord), dtype=fields)
     for i, axis in enumerate("xyz"):
         vertex[axis] = coord[:, i]
     color, color_from = cloud.color, None

@@ -16,15 +16,18 @@ from pointseg.data.scene import PreparedScene, list_splits, open_scene
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import IGNORED, Cloud
-from pointseg.viewing.cloud_file import MAX_HELD, held, read_view
+from pointseg.viewing.cloud_file import read_view
 from pointseg.viewing.colors import numbered_classes
+from pointseg.viewing.holding import MAX_HELD, held
 from pointseg.viewing.palettes import with_palette
 from pointseg.viewing.ply import read_ply, read_ply_classes
+from pointseg.viewing.scores import label_pairs
 
 _TABLES = (".csv", ".txt", ".npy", ".npz")
 """Endings that often hold something else than points; of a folder they are taken only where it holds nothing else."""
 
 _LAS = (".las", ".laz")
+_LISTED = 12  # names in a message
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Source:
         source: What it belongs to, such as ``runs/erda``.
         path: The file or folder it comes from.
         load: Reads it: the cloud, and the classes its ids are of. Raises InputError.
+        place: What it is a view of, where several names are views of one place; the name if empty.
     """
 
     name: str
     source: str
     path: Path
     load: Callable[[], tuple[Cloud, Classes]]
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,24 @@ def paired(first: Sequence[Source], second: Sequence[Source]) -> list[tuple[Sour
     return pairs
 
 
+def named(sources: Sequence[Source], name: str) -> list[Source]:
+    """The scene of that name, as a list of one.
+
+    Raises:
+        InputError: There is none; it names those there are.
+    """
+    found = [source for source in sources if source.name == name]
+    if not found:
+        raise InputError(f"{sources[0].source} has no scene {name!r}; it has {listed(sources)}.")
+    return found
+
+
+def listed(sources: Sequence[Source]) -> str:
+    """The names of scenes, of many the first and how many more there are."""
+    names = ", ".join(source.name for source in sources[:_LISTED])
+    return names if len(sources) <= _LISTED else f"{names} and {len(sources) - _LISTED} more"
+
+
 def scene_cloud(
     scene: PreparedScene, annotation: tuple[np.ndarray, np.ndarray] | None = None, *, max_points: int = MAX_HELD
 ) -> Cloud:
@@ -146,6 +169,7 @@ def scene_cloud(
         if index is None
         else f"{name} ({len(index) / 1e6:.1f} of {scene.num_points / 1e6:.1f} M points read)",
         offset=(x, y, z),
+        whole=None if index is None else label_pairs(scene.segment, None, scene.num_points),
     )
 
 

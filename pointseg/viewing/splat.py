@@ -53,18 +53,24 @@ class Raster:
 
 @dataclass(frozen=True)
 class Marks:
-    """Points to draw as discs with a dark rim on top of a picture.
+    """Points to draw on top of a picture: discs with a dark rim, and rings for those that something hides.
 
     Attributes:
-        row, column: (A,) int64 pixels of the supersampled picture, the nearest point last.
+        row, column: (A,) int64 pixels of the supersampled picture; hidden points first, then the nearest last.
         rgb: (A, 3) uint8.
+        seen: (A,) bool, False where hidden.
         diameter: picture pixels, rim included.
     """
 
     row: np.ndarray
     column: np.ndarray
     rgb: np.ndarray
+    seen: np.ndarray
     diameter: float
+
+    def take(self, index: np.ndarray) -> Marks:
+        """Those at ``index``, integers or (A,) bool."""
+        return Marks(self.row[index], self.column[index], self.rgb[index], self.seen[index], self.diameter)
 
 
 def top_axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,19 +134,23 @@ def rasterize(coord: np.ndarray, camera: Camera, size: tuple[int, int], point_si
     return Raster(index, depth)
 
 
-def find_marks(raster: Raster, coord: np.ndarray, rgb: np.ndarray, camera: Camera, diameter: float) -> Marks:
-    """Which of the points ``coord`` (A, 3) with colours ``rgb`` (A, 3) can be seen in ``raster`` of ``camera``.
+def find_marks(
+    raster: Raster, coord: np.ndarray, rgb: np.ndarray, camera: Camera, diameter: float, drawn: np.ndarray
+) -> Marks:
+    """Where the points ``coord`` (A, 3) with colours ``rgb`` (A, 3) lie in ``raster`` of ``camera``, hidden or not.
 
-    A point counts as hidden when something lies nearer by more than the disc's radius at its pixel: points of its own
-    surface never hide it, however slanted.
+    A point counts as hidden when the picture leaves it out (``drawn`` (A,) bool is False), and when something lies
+    nearer by more than the disc's radius at its pixel: points of its own surface never hide it, however slanted.
+    Points outside the picture are left out.
     """
     height, width = raster.depth.shape
     row, column, away = _project(coord, camera, (width, height))
     inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
     slack = camera.scale * diameter / 2
-    seen = inside[away[inside] <= raster.depth[row[inside], column[inside]] + slack]
-    order = seen[np.argsort(-away[seen], kind="stable")]
-    return Marks(row[order], column[order], rgb[order], diameter)
+    seen = np.zeros(len(coord), dtype=bool)
+    seen[inside] = drawn[inside] & (away[inside] <= raster.depth[row[inside], column[inside]] + slack)
+    order = inside[np.lexsort((-away[inside], seen[inside]))]
+    return Marks(row[order], column[order], rgb[order], seen[order], diameter)
 
 
 def paint(
@@ -217,9 +227,16 @@ def _draw_marks(fine: Image.Image, marks: Marks) -> None:
     pen = ImageDraw.Draw(fine)
     radius = marks.diameter * SUPERSAMPLE / 2
     rim = max(1, round(radius / 4))
-    for row, column, color in zip(marks.row.tolist(), marks.column.tolist(), marks.rgb.tolist(), strict=True):
+    places = zip(marks.row.tolist(), marks.column.tolist(), strict=True)
+    for (row, column), color, seen in zip(places, marks.rgb.tolist(), marks.seen.tolist(), strict=True):
         corners = (column - radius, row - radius, column + radius, row + radius)
-        pen.ellipse(corners, fill=tuple(color), outline=_RIM, width=rim)
+        if seen:
+            pen.ellipse(corners, fill=tuple(color), outline=_RIM, width=rim)
+        else:
+            # A dark ring below a narrower one of the class: bright colours stand out from a pale scene too.
+            pen.ellipse(corners, outline=_RIM, width=2 * rim + 1)
+            inner = (corners[0] + rim / 2, corners[1] + rim / 2, corners[2] - rim / 2, corners[3] - rim / 2)
+            pen.ellipse(inner, outline=tuple(color), width=rim + 1)
 
 
 def _grow(rank: np.ndarray, radius: float) -> np.ndarray:

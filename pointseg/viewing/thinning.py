@@ -63,7 +63,7 @@ def select_points(cloud: Cloud, max_points: int) -> Selection:
     first = f"{' and '.join(kept)}, the rest evenly thinned" if kept else "evenly thinned"
     if (rank == 1).any():
         first += "; wrong points look denser than they are"
-    note = f"showing {short_count(max_points)} of {short_count(cloud.num_points)} points: {first}"
+    note = f"showing {short_count(max_points)} of {short_count(cloud.total_points)} points: {first}"
     return Selection(along[np.sort(np.concatenate(chosen))], note)
 
 

@@ -70,7 +70,7 @@ def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     found = {title: values for title, values in found.items() if values}
     final = found.get("final mIoU", {})
     lines = [
-        f"| method | {' | '.join(f'{title} | +-' for title in found)} | seeds |",
+        f"| method | {' | '.join(f'{title} | paired' for title in found)} | seeds |",
         "|---" * (2 * len(found) + 2) + "|",
     ]
     for name in final:

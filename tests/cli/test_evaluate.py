@@ -88,6 +88,14 @@ def test_scores_scenes_pictures_and_votes(runs, capsys):
     assert voted["confusion"] != one["confusion"]
 
 
+def test_scores_on_two_roots_of_one_name_are_two_files(runs, rooms_root, tmp_path):
+    roots = [shutil.copytree(rooms_root, tmp_path / place / "data") for place in ("one", "two")]
+    for root in roots:
+        assert evaluate(runs / "Area_5", "--data", root) == 0
+    files = sorted((runs / "Area_5" / "evaluation").glob("data-*_final_Area_5.json"))
+    assert sorted(json.loads(file.read_text())["data"] for file in files) == [str(root) for root in roots]
+
+
 def test_runs_side_by_side_differ_by_a_paired_interval(runs, capsys):
     other = runs / "other"
     shutil.copytree(runs / "Area_5", other)

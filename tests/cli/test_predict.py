@@ -1,14 +1,24 @@
 """``pointseg predict`` on cloud files: a run trained in a minute's fraction, its exported model, folders, refusals."""
 
+import importlib
+from types import SimpleNamespace
+
 import laspy
 import numpy as np
 import pytest
+import torch
 
+from data_prep import _runner
+from pointseg.cli import predict_clouds
 from pointseg.cli.main import main
 from pointseg.cli.predict_clouds import targets
+from pointseg.cli.run_clouds import WrittenFiles
 from pointseg.data.formats import read_cloud, write_predictions
 from pointseg.errors import InputError
 from pointseg.inference import Predictor
+
+# The package has a function of this name.
+predict_file_module = importlib.import_module("pointseg.inference.predict_file")
 
 TRAINING = [
     "data.voxel_size=0.1",
@@ -95,6 +105,84 @@ def test_over_a_dask_cluster(run_folder, scans):
     assert main(["predict", "scans", "--model", str(run_folder), "-o", "near"]) == 0
     for name in ("a.las", "b.laz"):
         assert np.array_equal(laspy.read(f"far/{name}").pred, laspy.read(f"near/{name}").pred)
+
+
+def test_one_file_over_a_cluster(run_folder, scans, capsys, monkeypatch):
+    monkeypatch.setattr(_runner, "on_cluster", lambda work, jobs, _: map(work, jobs))
+    command = ["predict", "--model", str(run_folder), "--scheduler", "tcp://anywhere:1", "--device", "cpu"]
+    assert main([*command, "scans/a.las", "-o", "one.las"]) == 0
+    assert capsys.readouterr().out.endswith("one.las\n")
+    assert len(laspy.read("one.las").pred) == 3000
+    (scans / "c.xyz").write_text("1 2 3\n")
+    assert main([*command, "scans/c.xyz", "-o", "c.xyz"]) == 2
+    assert "error: the model was trained with colours" in capsys.readouterr().err
+
+
+def test_a_source_or_an_output_that_vanishes_ends_no_list(run_folder, scans, capsys, monkeypatch):
+    for name in "cd":
+        (scans / f"{name}.las").write_bytes((scans / "a.las").read_bytes())
+    original, gone = predict_clouds._predict, {"a.las": scans / "a.las", "c.las": scans.parent / "out" / "c.las"}
+
+    def vanishing(predictor, job, watch):
+        key = original(predictor, job, watch)
+        gone.pop(job.source.name, job.target.with_name("nothing")).unlink(missing_ok=True)
+        return key
+
+    monkeypatch.setattr(predict_clouds, "_predict", vanishing)
+    assert main(["predict", "scans", "--model", str(run_folder), "-o", "out"]) == 1
+    said = capsys.readouterr()
+    assert [line.rsplit("/", 1)[1] for line in said.out.split()] == ["a.las", "b.laz", "d.las"]
+    assert "c.las: No such file or directory" in said.err
+    # A source that cannot be read is no finished file, and no end of the list.
+    (scans / "a.las").symlink_to(scans / "a.las")
+    assert main(["predict", "scans", "--model", str(run_folder), "-o", "out"]) == 1
+    said = capsys.readouterr()
+    assert "2 of 4 files are predicted already" in said.err
+    assert [line.rsplit("/", 1)[1] for line in said.out.split()] == ["c.las"]
+
+
+def test_weights_and_files_are_hashed_once(run_folder, scans, monkeypatch):
+    hashed, original = [], Predictor._hash
+    monkeypatch.setattr(Predictor, "_hash", lambda self: hashed.append("weights") or original(self))
+    read = predict_file_module.hash_file
+    monkeypatch.setattr(predict_file_module, "hash_file", lambda path: hashed.append(path.name) or read(path))
+    (scans / "c.xyz").write_text("1 2 3\n")
+    assert main(["predict", "scans", "--model", str(run_folder), "-o", "done"]) == 1
+    assert sorted(hashed) == ["a.las", "b.laz", "c.xyz", "weights"]
+    del hashed[:]
+    (scans / "c.xyz").unlink()
+    assert main(["predict", "scans", "--model", str(run_folder), "-o", "done"]) == 0
+    assert sorted(hashed) == ["a.las", "b.laz", "weights"]
+
+
+def test_other_weights_have_another_fingerprint(run_folder):
+    assert main(["predict", str(run_folder), "--export", str(run_folder.parent / "model")]) == 0
+    predictor = Predictor.load(run_folder.parent / "model")
+    before = predictor.fingerprint()
+    with torch.no_grad():
+        predictor.model.net.final.bias += 1
+    assert before != predictor.fingerprint()
+    predictor.model.net.final.bias = torch.nn.Parameter(predictor.model.net.final.bias - 1)
+    assert before == Predictor.load(run_folder.parent / "model").fingerprint()
+    assert predictor.fingerprint() != ""
+
+
+def test_what_wrote_a_file_is_noted_by_a_line_and_kept_by_others(tmp_path):
+    """Two runs that write to one folder at a time, a line cut short, and a scene that is written again."""
+    scenes = [SimpleNamespace(split="a", name=name) for name in ("s0", "s1", "s2")]
+    (tmp_path / "a").mkdir()
+    first, second = (WrittenFiles(tmp_path, {"weights": w * 64, "data": "/x"}) for w in "ab")
+    for scene, maker in zip(scenes, (first, second, first), strict=True):
+        maker.path(scene).write_bytes(scene.name.encode())
+        maker.add(scene)
+        with (tmp_path / "made_by.jsonl").open("ab") as file:
+            file.write(b'{"scene": "a/s')
+    assert [[maker.holds(scene) for scene in scenes] for maker in (first, second)] == [[1, 0, 1], [0, 1, 0]]
+    assert len((tmp_path / "made_by.jsonl").read_bytes().splitlines()) < 10
+    second.add(scenes[0])
+    assert (first.holds(scenes[0]), second.holds(scenes[0])) == (False, True)
+    second.path(scenes[0]).write_bytes(b"something else")
+    assert not second.holds(scenes[0])
 
 
 @pytest.mark.parametrize(

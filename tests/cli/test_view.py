@@ -1,14 +1,11 @@
-"""``pointseg view``: files, folders, prepared scenes and runs; the live page, and everything it writes."""
+"""``pointseg view`` of files, folders and prepared scenes: everything it writes, and what it refuses."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-import signal
-import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from types import ModuleType
 
@@ -21,11 +18,8 @@ from plyfile import PlyData
 from pointseg.cli import view
 from pointseg.cli.main import main
 from pointseg.data.classes import Classes, save_classes
-from pointseg.data.scene import open_scene
-from pointseg.data.sparse_labels import open_labels
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.live import LiveServer
 from pointseg.viewing.palettes import SAFE
 from pointseg.viewing.ply import read_ply, write_ply
 
@@ -76,8 +70,10 @@ def test_a_folder_keeps_its_shape(tmp_path, capsys):
     assert run(tmp_path / "in", "--out", tmp_path / "out") == 0
     made = sorted(str(p.relative_to(tmp_path / "out")) for p in tmp_path.rglob("out/**/*.*"))
     assert made == [f"{place}.{end}" for place in ("Area_1/x", "Area_2/x", "y") for end in ("html", "png")]
-    with pytest.raises(InputError, match="holds 3 scenes; a flag that names one file takes one"):
+    with pytest.raises(InputError, match=r"holds 3 scenes; .* with --scene \(Area_1/x, Area_2/x, y\)"):
         run(tmp_path / "in", "--png", tmp_path / "one.png")
+    assert run(tmp_path / "in", "--ply", tmp_path / "one.ply", "--scene", "Area_2/x") == 0
+    assert read_ply(tmp_path / "one.ply").name == "Area_2/x"
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys):
@@ -141,7 +137,7 @@ def test_a_prepared_scene(tmp_path, capsys):
         (["a.b.ply", "--png", "a.png", "--out", "x"], "one or the other"),
         (["a.b.ply", "a.b.ply", "a.b.ply"], "3 targets; give one, or two"),
         (["a.b.ply", "a.b.ply", "--png", "x.png"], "--png shows one target"),
-        (["a.b.ply", "--bake", "pred"], "--bake is for --ply and --laz"),
+        (["a.b.ply", "--bake", "pred"], "--bake is for --ply and --laz; leave it out"),
         (["a.b.ply", "--max-points", "0"], "--max-points is 0"),
         (["a.b.ply", "--laz", "x.txt"], "does not end in .las or .laz"),
         (
@@ -152,6 +148,16 @@ def test_a_prepared_scene(tmp_path, capsys):
         (["a.b.ply", "--palette", "pretty"], "invalid choice: 'pretty'"),
         (["a.b.ply", "--classes", "nonesuch"], "no class file named 'nonesuch'"),
         (["a.b.ply", "--port", "99999"], "the port is 99999"),
+        (["a.b.ply", "--png", "x.jpg"], "x.jpg does not end in .png"),
+        (["a.b.ply", "--desktop", "--dark"], "--dark is for the live page and --png and --html and --out; leave it"),
+        (["a.b.ply", "--png", "x.png", "--max-points", "9"], "--max-points is for the live page and --html and --out"),
+        (["a.b.ply", "--html", "x.html", "--port", "0"], "--port is for the live page; leave it out"),
+        (["a.b.ply", "--out", "x", "--open"], "--open is for the live page"),
+        (["a.b.ply", "--ply", "x.ply", "--host", "::1"], "--host is for the live page"),
+        (["a.b.ply", "--ply", "x.ply", "--color", "pred"], "--color is for the live page and"),
+        (["a.b.ply", "--checkpoint", "best"], "--checkpoint is for runs, and a.b.ply is none"),
+        (["a.b.ply", "--device", "cpu"], "--device is for runs"),
+        (["a.b.ply", "--scene", "other", "--png", "x.png"], "a.b.ply has no scene 'other'; it has a.b."),
     ],
 )
 def test_refusals_are_one_line(ply, tmp_path, monkeypatch, capsys, arguments, sentence):
@@ -191,8 +197,10 @@ def test_two_folders_become_a_page_of_every_scene_both_have(tmp_path, capsys):
         "one/Area_1/y",
         "two/Area_1/y",
     ]
-    with pytest.raises(InputError, match="share 2 scenes"):
+    with pytest.raises(InputError, match=r"share 2 scenes; name one with --scene \(Area_1/x, Area_1/y\)"):
         run(tmp_path / "one", tmp_path / "two", "--html", tmp_path / "x.html")
+    assert run(tmp_path / "one", tmp_path / "two", "--scene", "Area_1/y", "--html", tmp_path / "x.html") == 0
+    assert [half["name"] for half in page_header(tmp_path / "x.html")["pair"]] == ["one/Area_1/y", "two/Area_1/y"]
 
 
 def test_exports_and_their_colours(ply, tmp_path, capsys):
@@ -230,133 +238,6 @@ def test_desktop_shows_the_cloud(ply, monkeypatch):
     monkeypatch.setitem(sys.modules, "pointseg.viewing.desktop", module)
     assert run(ply, "--desktop", "--color", "error") == 0
     assert shown == [("toy", ("ground", "crate"), "error")]
-
-
-def served(*arguments: object) -> tuple[list[str], dict, int]:
-    """Start the command as a user does, fetch what its page lists, end it by Ctrl-C: its lines, headers, exit code."""
-    command = [sys.executable, "-m", "pointseg.cli.main", "view", *map(str, arguments), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        lines = [process.stdout.readline() for _ in range(3)]
-        url = re.search(r"http://127\.0\.0\.1:\d+/", lines[0])[0]
-        page = urllib.request.urlopen(url, timeout=30).read().decode()
-        clouds = json.loads(re.search(r'<script type="application/json" id="header">(.*?)</script>', page)[1])["clouds"]
-        headers = {}
-        for entry in clouds:
-            answer = urllib.request.urlopen(f"{url}clouds/{entry['id']}/header.json", timeout=100)
-            headers[entry["source"], entry["name"]] = json.load(answer)
-        process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    return [*lines, *rest.splitlines(), *err.splitlines()], headers, process.returncode
-
-
-@pytest.fixture(scope="module")
-def trained(rooms_root, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "run"
-    tiny = ["data.voxel_size=0.1", "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]", "model.init_dim=8", "steps=2"]
-    tiny += ["batch_size=1", "optimizer.warmup_steps=0", "data.eval_splits=[Area_5, Area_2]"]
-    tiny += ["data.train_splits=[Area_1, Area_2]"]
-    recipe = ["synthetic_supervised", "--data", str(rooms_root), "--labels", "1pct_seed0", "--out", str(out)]
-    assert main(["train", *recipe, "--workers", "0", "--set", *tiny]) == 0
-    return out
-
-
-def test_a_run_is_predicted_when_a_scene_is_opened_and_ctrl_c_ends_it(trained):
-    lines, headers, code = served(trained, "--device", "cpu")
-    assert code == 0
-    assert lines[0].startswith("2 scenes at http://127.0.0.1:")
-    assert re.match(r"from another machine: ssh -L (\d+):localhost:\1 user@host", lines[1])
-    assert lines.count("ended") == 1
-    assert sum(line.startswith("predicting ") for line in lines) == 2
-    assert {name for _, name in headers} == {"Area_2/office_1", "Area_5/office_1"}
-    modes = {name: [mode["id"] for mode in header["modes"]] for (_, name), header in headers.items()}
-    # Area_2 is trained on too, so it has annotated points.
-    assert "annotated" in modes["Area_2/office_1"]
-    assert "annotated" not in modes["Area_5/office_1"]
-    assert {"rgb", "gt", "pred", "error", "confidence"} <= set(modes["Area_5/office_1"])
-
-
-def test_stored_predictions_of_the_same_checkpoint_are_used(trained, rooms_root, capsys):
-    from pointseg.cli.run_clouds import open_run
-    from pointseg.viewing.sources import Wishes
-
-    (source,) = open_run(trained, Wishes(splits=("Area_5",)), "final", "cpu")
-    fresh, _ = source.load()
-    assert "predicting Area_5/office_1" in capsys.readouterr().err
-    assert main(["predict", str(trained), "--device", "cpu"]) == 0
-    capsys.readouterr()
-
-    def stored() -> Cloud:
-        return open_run(trained, Wishes(splits=("Area_5",)), "final", "cpu")[0].load()[0]
-
-    cloud = stored()
-    assert capsys.readouterr().err == ""
-    np.testing.assert_array_equal(cloud.pred, fresh.pred)
-    np.testing.assert_allclose(cloud.confidence, fresh.confidence, atol=1e-6)
-    np.testing.assert_array_equal(cloud.gt, fresh.gt)
-    # Another network's file, or one that was changed since, is not taken for this checkpoint's.
-    file = trained / "predictions" / "Area_5" / "office_1.ply"
-    write_ply(file, fresh.take(np.arange(fresh.num_points)), None)
-    stored()
-    assert "predicting Area_5/office_1" in capsys.readouterr().err
-
-
-def test_prediction_files_tell_what_a_run_knows(trained, rooms_root, tmp_path):
-    assert main(["predict", str(trained), "--out", str(tmp_path), "--device", "cpu"]) == 0
-    trained_on = read_ply(tmp_path / "Area_2" / "office_1.ply")
-    scene = open_scene(rooms_root / "Area_2" / "office_1")
-    index, label = open_labels(rooms_root, "1pct_seed0").for_scene(scene)
-    np.testing.assert_array_equal(np.flatnonzero(trained_on.annotated >= 0), index)
-    np.testing.assert_array_equal(trained_on.annotated[index], label)
-    assert read_ply(tmp_path / "Area_5" / "office_1.ply").annotated is None
-
-
-def test_entropy_is_written_where_the_prediction_has_it(trained, tmp_path):
-    from types import SimpleNamespace
-
-    from pointseg.cli.run_clouds import predicted_cloud
-    from pointseg.training import Run
-
-    opened = Run.open(trained)
-    (scene,) = opened.scenes(["Area_5"])
-    values = np.random.default_rng(0).random(scene.num_points, dtype=np.float32)
-    prediction = SimpleNamespace(pred=np.zeros(scene.num_points, np.int16), confidence=values, entropy=2 * values)
-    path = write_ply(tmp_path / "x.ply", predicted_cloud(opened, scene, prediction), opened.classes)
-    np.testing.assert_array_equal(PlyData.read(path)["vertex"]["scalar_entropy"], 2 * values)
-
-
-def test_a_run_beside_its_ground_truth(trained, rooms_root, monkeypatch, capsys):
-    shelves = []
-
-    def interrupted(server):
-        shelves.append(server.shelf)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(LiveServer, "serve_forever", interrupted)
-    assert run(trained, rooms_root, "--splits", "Area_5", "--port", "0", "--dark") == 0
-    assert [(s.source, s.name) for s in shelves[0].sources] == [
-        (str(trained), "Area_5/office_1"),
-        (str(rooms_root), "Area_5/office_1"),
-    ]
-    said = capsys.readouterr()
-    assert re.search(r"2 scenes at http://127\.0\.0\.1:\d+/#a=0&b=1\n", said.out)
-    assert run(rooms_root, "--host", "0.0.0.0", "--port", "0") == 0
-    said = capsys.readouterr()
-    assert "#" not in said.out
-    assert "ssh" not in said.out
-    assert "warning: --host 0.0.0.0 lets every machine that reaches this one see the scenes" in said.err
-
-
-def test_wishes_that_do_not_fit_a_run(trained):
-    with pytest.raises(InputError, match="no checkpoint 'none'; there are: "):
-        run(trained, "--checkpoint", "none")
-    with pytest.raises(InputError, match="no split 'Area_9'"):
-        run(trained, "--splits", "Area_9")
-    with pytest.raises(InputError, match="a run shows its own labels"):
-        run(trained, "--labels", "1pct_seed0")
 
 
 def page_header(page: Path) -> dict:

@@ -195,7 +195,7 @@ DAMAGES = {
         p / "coord.npy", np.zeros((300, 2), np.float32)
     ),
     r"coord.npy holds float32 \(\)": lambda p: np.save(p / "coord.npy", np.float32(3)),
-    r"color.npy is damaged .*Python objects": lambda p: np.save(p / "color.npy", np.array([{}]), allow_pickle=True),
+    r"color.npy is damaged .*no plain number": lambda p: np.save(p / "color.npy", np.array([{}]), allow_pickle=True),
     r"grid_0.5/inverse.npy is missing": lambda p: (p / "grid_0.5" / "inverse.npy").unlink(),
     r"grid_0.5/point.npy holds int64 \(1,\)": lambda p: np.save(p / "grid_0.5" / "point.npy", np.zeros(1, np.int64)),
     r"grid_0.5/coord.npy is missing": lambda p: shutil.rmtree(p / "grid_0.5"),

@@ -15,6 +15,7 @@ import torch
 from pointseg.data.classes import load_classes
 from pointseg.inference import ModelSpec, Predictor, predict_file
 from pointseg.inference.model_folder import build
+from pointseg.inference.predict_file import Watch
 
 PIECE = 500_000
 SIDE = 600.0
@@ -44,10 +45,12 @@ def main(folder, points, memory):
     torch.manual_seed(0)
     source, target = folder / "in.las", folder / "out.las"
     write_hills(source, points)
-    spec = ModelSpec(load_classes("asprs"), 1.5, ("ones", "color", "height"), "MinkUNet14", (8,) * 8, 8, 3)
-    before = peak()
-    seconds = predict_file(Predictor(build(spec).eval(), spec, torch.device("cpu")), source, target, memory=memory)
+    spec = ModelSpec(load_classes("asprs"), 1.0, ("ones", "color", "height"), "MinkUNet14", (8,) * 8, 8, 3)
+    before, estimates = peak(), []
+    predictor, watch = Predictor(build(spec).eval(), spec, torch.device("cpu")), Watch(estimate=estimates.append)
+    seconds = predict_file(predictor, source, target, memory=memory, watch=watch)
     facts = {"before": before, "peak": peak(), "bytes": target.stat().st_size, "seconds": dict(seconds)}
+    facts |= {"tiles": estimates[0].tiles, "estimate": estimates[0].peak}
     sys.stdout.write(json.dumps(facts) + "\n")
 
 

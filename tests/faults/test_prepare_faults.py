@@ -1,78 +1,35 @@
-"""Preparing when things go wrong: full disks, kills, interrupts, bad sources, odd paths, damage afterwards.
+"""Preparing when things go wrong: full disks, kills, interrupts.
 
 Faults are set off where a file below the root is opened for writing, so they do not depend on what writes it.
 """
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
+from raw_rooms import command, content, prepare, statuses, undisturbed, write_room, write_rooms
 
-from data_prep import s3dis
-from data_prep._jobs import Store, prepare_scenes
-from data_prep._main import run_module
 from pointseg.data.check import check_root
-from pointseg.data.classes import load_classes
 from pointseg.data.scene import list_scenes
 
-CLASSES = load_classes("s3dis")
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES_OF_A_SCENE = 10
 """coord, color, segment, instance; five of its grid; meta.json."""
 
 
-def write_room(raw, room, n=60, seed=0):
-    """A room of a floor and a chair in S3DIS's native layout."""
-    rng = np.random.default_rng(seed)
-    folder = raw / room / "Annotations"
-    folder.mkdir(parents=True)
-    for name, count in (("floor_1", n), ("chair_1", n // 2)):
-        rows = np.hstack([rng.uniform(-3, 3, (count, 3)), rng.integers(0, 256, (count, 3))])
-        np.savetxt(folder / f"{name}.txt", rows, fmt="%.3f %.3f %.3f %d %d %d")
-    return folder
-
-
 @pytest.fixture
 def raw(tmp_path):
-    raw = tmp_path / "raw"
-    for seed, room in enumerate(("Area_1/office_1", "Area_1/office_2", "Area_5/hall_1")):
-        write_room(raw, room, 60 + 30 * seed, seed)
-    return raw
+    return write_rooms(tmp_path / "raw")
 
 
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
-
-
-def prepare(raw, out, *, voxel_sizes=(0.5,), workers=1):
-    return prepare_scenes(s3dis.jobs(raw, CLASSES), Store(out, "s3dis", CLASSES, voxel_sizes), workers=workers)
-
-
-def command(raw, out, *more):
-    arguments = ["--raw", str(raw), "--out", str(out), "--voxel-size", "0.5", "--workers", "1", *more]
-    return run_module(s3dis.HELP, s3dis.add_arguments, s3dis.run, arguments)
-
-
-def statuses(report):
-    return {result.name: result.status for result in report.results}
-
-
-def content(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def undisturbed(raw, tmp_path):
-    """What the root holds after a run in which nothing goes wrong."""
-    prepare(raw, tmp_path / "undisturbed")
-    return content(tmp_path / "undisturbed")
 
 
 class Fault:
@@ -237,82 +194,3 @@ def test_a_killed_run_is_finished_by_the_next_one(raw, out, tmp_path, event, num
     assert prepare(raw, out).failed == ()
     assert content(out) == undisturbed(raw, tmp_path)
     assert check_root(out).problems == ()
-
-
-def in_place_of_a_file(folder):
-    (folder / "wall_1.txt").mkdir()
-
-
-def without_permission(folder):
-    if os.geteuid() == 0:
-        pytest.skip("permissions do not stop the superuser")
-    (folder / "floor_1.txt").chmod(0)
-
-
-def append(text):
-    def damage(folder):
-        with (folder / "floor_1.txt").open("a") as file:
-            file.write(text)
-
-    return damage
-
-
-BAD_SOURCES = {
-    "wall_1.txt: Is a directory": in_place_of_a_file,
-    "floor_1.txt: Permission denied": without_permission,
-    "floor_1.txt, line 91: '1 2 3 4 5' is not six finite numbers": append("1 2 3 4 5\n"),
-    "floor_1.txt, line 91: '1 nan 3 4 5 6'": append("1 nan 3 4 5 6\n"),
-    "there is no folder": shutil.rmtree,
-    "holds no points at all": lambda folder: [path.write_text("") for path in folder.iterdir()],
-}
-
-
-ONE_WORKER = [(message, 1) for message in BAD_SOURCES]
-
-
-@pytest.mark.parametrize(("message", "workers"), [*ONE_WORKER, ("holds no points at all", 2)])
-def test_one_bad_scene_is_named_at_the_end_and_the_others_are_done(raw, out, capsys, message, workers):
-    BAD_SOURCES[message](raw / "Area_1" / "office_2" / "Annotations")
-    assert command(raw, out, "--workers", str(workers)) == 1
-    captured = capsys.readouterr()
-    assert "2 scenes written, 0 up to date, 1 failed" in captured.out
-    last = captured.err.splitlines()[-1]
-    assert last.startswith("failed: Area_1/office_2: ")
-    assert message in last
-    assert "Traceback" not in captured.err
-    assert [scene.name for scene in list_scenes(out)] == ["office_1", "hall_1"]
-    assert check_root(out).problems == ()
-
-
-def test_a_scene_that_has_become_bad_keeps_what_was_prepared(raw, out):
-    prepare(raw, out)
-    before = content(out)
-    append("1 2 3\n")(raw / "Area_1" / "office_2" / "Annotations")
-    assert statuses(prepare(raw, out))["Area_1/office_2"] == "failed"
-    assert content(out) == before
-
-
-def test_paths_with_spaces_and_letters_of_every_kind(tmp_path, capsys):
-    raw, out = tmp_path / "Rohdaten größer [1] 点群 %d", tmp_path / "aus gabe ß"
-    write_room(raw, "Area_1/кабинет 1 (neu) [x]")
-    assert command(raw, out, "--workers", "2") == 0
-    assert command(raw, out) == 0
-    assert "0 scenes written, 1 up to date" in capsys.readouterr().out
-    (scene,) = list_scenes(out)
-    assert (scene.name, scene.num_points) == ("кабинет 1 (neu) [x]", 90)
-    assert scene.meta["sources"][0]["name"] == "Area_1/кабинет 1 (neu) [x]/Annotations/chair_1.txt"
-    assert command(raw, out, "--check") == 0
-    assert "everything is as it should be" in capsys.readouterr().out
-
-
-def test_damage_that_only_the_check_can_see_is_mended_by_deleting_the_scene(raw, out, tmp_path, capsys):
-    prepare(raw, out)
-    file = out / "Area_1" / "office_1" / "color.npy"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
-    assert command(raw, out, "--check") == 1
-    assert "problem: Area_1/office_1: color.npy was changed" in capsys.readouterr().err
-    shutil.rmtree(file.parent)
-    assert command(raw, out) == 0
-    assert content(out) == undisturbed(raw, tmp_path)

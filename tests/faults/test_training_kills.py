@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-PLACES = {
-    "loss": 4,
-    "optimizer": 2,
-    "average": 1,
-    "checkpoint": 3,
-    "rename": 2,
-    "evaluation": 1,
-    "metrics": 1,
-    "old checkpoints": 1,
-    "report": 1,
-}
+PLACES = [
+    ("rename", 1),
+    ("loss", 4),
+    ("optimizer", 2),
+    ("average", 1),
+    ("checkpoint", 3),
+    ("rename", 1),
+    ("rename", 2),
+    ("evaluation", 1),
+    ("metrics", 1),
+    ("old checkpoints", 1),
+    ("report", 1),
+]
 """Where a life ends, and the how manieth time it gets there: far enough for some to get past a checkpoint."""
 
 KILLED = -9
@@ -26,7 +28,7 @@ KILLED = -9
 
 @pytest.fixture(scope="module")
 def live(rooms_root):
-    """``live(run, resume=True, at=None, after=None)``: the exit status and the seconds of one life."""
+    """``live(run, resume=True, at=None, after=None)``: the exit status of one life, and the steps done in it."""
     command = [sys.executable, str(Path(__file__).with_name("training_lives.py")), str(rooms_root)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -42,11 +44,10 @@ def live(rooms_root):
 
 @pytest.fixture(scope="module")
 def straight(live, tmp_path_factory):
-    """A run that nothing interrupted, and how long it took."""
+    """A run that nothing interrupted."""
     run = tmp_path_factory.mktemp("straight") / "run"
-    status, seconds = live(run, resume=False)
-    assert status == 0
-    return run, seconds
+    assert live(run, resume=False) == [0, 12]
+    return run
 
 
 def what_counts(run):
@@ -63,21 +64,26 @@ def kept(run):
 
 def test_killed_at_every_kind_of_moment_in_a_row(live, straight, tmp_path):
     run = tmp_path / "run"
-    for number, (place, count) in enumerate(PLACES.items()):
+    for number, (place, count) in enumerate(PLACES):
         status, _ = live(run, resume=number > 0, at=[place, count])
         assert status == KILLED, place
     assert not (run / "checkpoints" / "final").exists()
     assert live(run)[0] == 0
-    assert what_counts(run) == what_counts(straight[0])
+    assert what_counts(run) == what_counts(straight)
 
 
 def test_killed_at_random_moments_in_a_row(live, straight, tmp_path):
-    rng, run = random.Random(0), tmp_path / "run"
-    statuses = [live(run, after=rng.uniform(0.05, straight[1] / 3))[0] for _ in range(6)]
-    assert KILLED in statuses
-    assert set(statuses) <= {KILLED, 0}
-    assert live(run)[0] == 0
-    assert what_counts(run) == what_counts(straight[0])
+    rng, runs, lives = random.Random(0), [tmp_path / "run"], []
+    # A machine that is busy elsewhere may let a life come to its end: then another run is killed.
+    while sum(status == KILLED for status, _ in lives) < 4 and len(lives) < 20:
+        lives.append(live(runs[-1], after=[rng.randrange(4), rng.uniform(0, 0.1)]))
+        if lives[-1][0] == 0:
+            runs.append(tmp_path / f"run_{len(lives)}")
+    assert len({steps for status, steps in lives if status == KILLED}) > 1
+    assert {status for status, _ in lives} <= {KILLED, 0}
+    for run in runs:
+        assert live(run)[0] == 0
+        assert what_counts(run) == what_counts(straight)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(live, straight, tmp_path):
@@ -89,7 +95,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(live, straight, tmp_pa
     content[-5] ^= 4
     model.write_bytes(content)
     assert live(run)[0] == 0
-    assert what_counts(run) == what_counts(straight[0])
+    assert what_counts(run) == what_counts(straight)
 
 
 def kept_steps(run):

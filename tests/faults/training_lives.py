@@ -1,9 +1,10 @@
 """Lives of one training: a process that imports once and forks a child for each, which is killed where it is told.
 
 python training_lives.py DATA, then one JSON line each on stdin:
-    {"run": FOLDER, "resume": false, "at": [PLACE, COUNT], "after": SECONDS}
-``at`` kills the child the COUNT-th time it comes to a place of ``PLACES``, ``after`` that long after its fork; null for
-either. The answer is a line: the child's exit status (negative: the signal) and how many seconds it lived.
+    {"run": FOLDER, "resume": false, "at": [PLACE, COUNT], "after": [STEPS, SECONDS]}
+``at`` kills the child the COUNT-th time it comes to a place of ``PLACES``, ``after`` so many seconds after so many
+steps of this life, of which the start of the training is the 0th; null for either. The answer is a line: the child's
+exit status (negative: the signal) and the steps it did.
 """
 
 import json
@@ -102,7 +103,7 @@ PLACES = {
 }
 
 
-def live(data, life):
+def live(data, life, told):
     torch.set_num_threads(1)
     # What takes longest and cannot be left half done: pictures.
     PredictionPictures.draw = PredictionPictures.thumbnails = lambda self: {}
@@ -114,29 +115,36 @@ def live(data, life):
         life["run"], load_recipe("synthetic_erda", [*SETTINGS, f"data.root={data}"]), resume=life["resume"]
     )
     if not run.finished:
-        loop.train(run, device=torch.device("cpu"), workers=0)
+        os.write(told, b".")
+        loop.train(run, device=torch.device("cpu"), workers=0, on_step=lambda *_: os.write(told, b"."))
 
 
 def main(data):
     for line in sys.stdin:
         life = json.loads(line)
-        started = time.monotonic()
+        heard, told = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                live(data, life)
+                os.close(heard)
+                live(data, life, told)
             except BaseException as error:
                 sys.stderr.write(f"{error}\n")
                 os._exit(1)
             os._exit(0)
-        while life["after"] is not None and time.monotonic() < started + life["after"]:
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                break
-            time.sleep(0.002)
-        if life["after"] is not None:
+        os.close(told)
+        marks = 0
+        if life["after"]:
+            steps, seconds = life["after"]
+            while marks <= steps and os.read(heard, 1):
+                marks += 1
+            time.sleep(seconds)
             os.kill(child, signal.SIGKILL)
+        while more := os.read(heard, 100):
+            marks += len(more)
+        os.close(heard)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - started]) + "\n")
+        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(status), max(marks - 1, 0)]) + "\n")
         sys.stdout.flush()
 
 

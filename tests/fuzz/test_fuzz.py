@@ -46,5 +46,6 @@ def test_files_are_read_or_refused_in_one_line(parser, tmp_path, capfd):
         assert capfd.readouterr() == ("", "")
 
     capfd.readouterr()
-    bounded(EXAMPLES)(given(samples_damaged(parser.samples()))(check))()
-    bounded(EXAMPLES // RANDOM_SHARE)(given(random_files(parser.samples()))(check))()
+    examples = int(EXAMPLES * parser.share)
+    bounded(examples)(given(samples_damaged(parser.samples()))(check))()
+    bounded(examples // RANDOM_SHARE)(given(random_files(parser.samples()))(check))()

@@ -13,7 +13,7 @@ from data_prep._runner import prepare_scenes
 from data_prep._scene_job import Store
 from data_prep.cloud import jobs
 from pointseg.data.classes import load_classes
-from pointseg.data.formats import read_cloud
+from pointseg.data.formats import RawCloud, read_cloud
 from pointseg.data.scene import list_scenes
 from pointseg.errors import InputError
 from pointseg.inference import predict_file, predict_scene
@@ -186,6 +186,44 @@ def test_other_errors_of_the_network_are_not_taken_for_too_little_memory(make_pr
     monkeypatch.setattr(Network, "__call__", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         predict_file(make_predictor(), laz, tmp_path / "out.laz", memory=MEMORY)
+
+
+def test_what_was_read_is_kept_for_a_call_with_more_memory(make_predictor, laz, tmp_path, tiles_of, monkeypatch):
+    predictor, told = make_predictor(), []
+    tiles_of(50)
+    with pytest.raises(
+        InputError, match=r"a tile with its margin of 1\.00 m .* more --memory, for which what was read"
+    ):
+        predict_file(predictor, laz, tmp_path / "out.laz", memory=MEMORY, halo=1.0)
+    tiles_of(10**9)
+    watch = Watch(begin=lambda *facts: told.append(facts), progress=lambda stage, *_: told.append(stage))
+    predict_file(predictor, laz, tmp_path / "out.laz", memory=MEMORY, halo=1.0, watch=watch)
+    assert told[0] == (12_000, MEMORY)
+    assert "reading" not in told
+    assert np.array_equal(outcome(tmp_path / "out.laz")[0], predictor(read_cloud(laz)).pred)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my scan.laz", "out.laz"]
+
+
+def test_points_and_bound_are_told_before_anything_is_read(make_predictor, laz, tmp_path):
+    told = []
+    watch = Watch(begin=lambda *facts: told.append(facts), progress=lambda stage, *_: told.append(stage))
+    predict_file(make_predictor(), laz, tmp_path / "out.laz", memory=MEMORY, watch=watch)
+    assert told[:2] == [(12_000, MEMORY), "reading"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("value", "reason"), [(np.nan, "must be finite"), (np.inf, "must be finite"), (1e300, "too far")]
+)
+def test_the_point_that_is_wrong_is_named(make_predictor, tmp_path, value, reason):
+    predictor = make_predictor(features=("ones", "height"))
+    coord = np.random.default_rng(0).uniform(0, 3, (300, 3))
+    coord[5, 0] = value
+    with pytest.raises(InputError, match=rf"point 5 .*{reason}"):
+        predictor(RawCloud(coord))
+    np.savetxt(tmp_path / "a.xyz", coord)
+    with pytest.raises(InputError, match=r"point 5 \(the first is 0\)"):
+        predict_file(predictor, tmp_path / "a.xyz", tmp_path / "b.xyz", memory=MEMORY)
 
 
 def test_text_without_colours(make_predictor, tmp_path):

@@ -1,5 +1,6 @@
 """What is refused before anything is loaded, the lock of a run folder, and the report at the end."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ import torch
 from PIL import Image
 
 from pointseg.cli.main import main
+from pointseg.data.scene import open_scene, write_scene
 from pointseg.errors import InputError
-from pointseg.training import Run, load_recipe, train
+from pointseg.training import Run, explained, load_recipe, notes, train, waiting
 from pointseg.training.curves import Curve, draw_curves
 from pointseg.training.lock import locked
+from pointseg.training.pictures import PredictionPictures
 from pointseg.training.waiting import DataClock
 from pointseg.viewing.drawing import nice_ticks
 
@@ -61,6 +65,18 @@ def test_a_split_without_labelled_points(copied, tmp_path):
     with pytest.raises(InputError, match="split Area_2 has no labelled point in 'full'"):
         Run.create(tmp_path / "run", recipe(copied, labels="full"))
     Run.create(tmp_path / "run", recipe(copied, "data.train_splits=[Area_1]", labels="full"))
+
+
+@pytest.mark.parametrize("split", ["Area_2", "Area_5"])
+def test_a_scene_without_the_colours_that_the_network_takes(copied, tmp_path, split):
+    scene = open_scene(copied / split / "office_1")
+    kept = {"coord": np.array(scene.coord) + scene.offset, "segment": np.array(scene.segment)}
+    shutil.rmtree(scene.path)
+    write_scene(copied, split, "office_1", **kept, dataset="s3dis", sources=[], repairs=[], voxel_sizes=[0.1])
+    with pytest.raises(InputError, match=rf"{split}/office_1 has no colour, but data.features contains 'color'"):
+        Run.create(tmp_path / "run", recipe(copied, "data.features=[ones, color]", labels="full"))
+    assert not (tmp_path / "run").exists()
+    Run.create(tmp_path / "run", recipe(copied, "data.features=[ones, height]", labels="full"))
 
 
 def test_a_scored_split_without_truth(copied, tmp_path):
@@ -114,10 +130,11 @@ def test_two_processes_never_train_one_run_and_a_dead_one_locks_nothing(rooms_ro
         assert str(os.getpid()) in (run.path / ".lock").read_text()
 
 
-def test_the_report_says_what_the_records_say(rooms_root, tmp_path):
+def test_the_report_says_what_the_records_say(rooms_root, tmp_path, monkeypatch):
+    # A second passes each time that somebody looks: one for each batch to come, one for each step.
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     run = Run.create(tmp_path / "run", recipe(rooms_root))
-    waited = train(run, device=torch.device("cpu"), workers=0)
-    assert 0 < waited < 1
+    assert train(run, device=torch.device("cpu"), workers=0) == 5 / 9
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if line["kind"] == "eval"]
     last, best = evaluations[-1], max(evaluations, key=lambda line: line["miou"])
@@ -130,7 +147,27 @@ def test_the_report_says_what_the_records_say(rooms_root, tmp_path):
     for picture in pictures:
         with Image.open(run.path / picture) as image:
             assert len(set(np.asarray(image.convert("RGB")).reshape(-1, 3)[::7].sum(1).tolist())) > 10
-    assert [line["data_wait"] for line in lines if line["kind"] == "time"] == pytest.approx([waited], abs=0.5)
+    assert [line["data_wait"] for line in lines if line["kind"] == "time"] == [4 / 8]
+    assert "Steps waited for data 50% of their time." in text
+
+
+def test_the_report_of_erda_shows_pseudo_labels_and_features(rooms_root, tmp_path, monkeypatch, caplog):
+    settings = load_recipe("synthetic_erda", [*SMALL, f"data.root={rooms_root}", "data.labels=1pct_seed0", "steps=2"])
+    monkeypatch.setattr(notes, "draw_scene", lambda *_, **__: Image.new("RGB", (4, 4)))
+    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
+    report = []
+    for name in ("whole", "cut"):
+        run = Run.create(tmp_path / name, settings)
+        train(run, device=torch.device("cpu"), workers=0)
+        report.append((run.path / "report.md").read_text())
+        monkeypatch.setattr(explained, "pseudo_label_evolution", _refuse)
+    assert ["## Pseudo-labels" in text for text in report] == [True, False]
+    assert all("## Features" in text for text in report)
+    assert "left out of the report: too few" in caplog.text
+
+
+def _refuse(*_):
+    raise InputError("too few")
 
 
 def test_a_run_that_scores_nothing_has_a_report_too(rooms_root, tmp_path):

@@ -46,26 +46,6 @@ def test_two_runs_have_two_colours_in_every_class_and_in_the_mean():
         np.testing.assert_allclose(bars, FULL * np.array([iou.mean(), *iou]), atol=3)
 
 
-def test_sorted_by_the_last_run_with_unknown_classes_at_the_end():
-    iou = np.array([0.2, np.nan, 0.9])
-    picture = np.asarray(iou_bars({"erda": iou}, CLASSES, by_score=True))
-    rows = [runs_of(picture, CLASSES.colors[k])[0][0] for k in (2, 0)]
-    swatch = np.flatnonzero((picture == CLASSES.colors[1]).all(axis=2).any(axis=1))[0]
-    assert rows[0] < rows[1] < swatch
-
-
-def test_an_interval_is_drawn_from_end_to_end():
-    iou = np.array([0.5, 0.5, 0.5])
-    ends = np.array([[0.3, 0.8], [np.nan, np.nan], [0.5, 0.5]])
-    plain = np.asarray(iou_bars({"a": iou}, CLASSES))
-    drawn = np.asarray(iou_bars({"a": iou}, CLASSES, intervals={"a": ends}))
-    shift = drawn.shape[0] - plain.shape[0]  # of the note above the bars
-    changed = (drawn[shift + 80 :] != plain[80:]).any(axis=2)
-    row = np.flatnonzero(changed.any(axis=1))[0]
-    columns = np.flatnonzero(changed[row : row + 10].any(axis=0))
-    assert abs(columns.max() - columns.min() - 0.5 * FULL) < 4
-
-
 def test_two_hundred_classes_go_on_beside_each_other():
     classes = load_classes("scannet200")
     picture = iou_bars({"a": np.linspace(0, 1, 200), "b": np.linspace(1, 0, 200)}, classes)
@@ -74,19 +54,17 @@ def test_two_hundred_classes_go_on_beside_each_other():
 
 
 @pytest.mark.parametrize(
-    ("runs", "intervals", "message"),
+    ("runs", "message"),
     [
-        ({}, None, "no run"),
-        ({"a": np.zeros(2)}, None, r"must be \(3,\)"),
-        ({"a": np.array([0, 50, 1.0])}, None, "not within 0..1"),
-        ({"a": np.array([0, np.inf, 1.0])}, None, "not within 0..1"),
-        ({"a": np.zeros(3)}, {"a": np.zeros(3)}, r"must be \(3, 2\)"),
-        ({"a": np.zeros(3)}, {"b": np.zeros((3, 2))}, "one of a"),
+        ({}, "no run"),
+        ({"a": np.zeros(2)}, r"must be \(3,\)"),
+        ({"a": np.array([0, 50, 1.0])}, "not within 0..1"),
+        ({"a": np.array([0, np.inf, 1.0])}, "not within 0..1"),
     ],
 )
-def test_refusals(runs, intervals, message):
+def test_refusals(runs, message):
     with pytest.raises(InputError, match=message):
-        iou_bars(runs, CLASSES, intervals=intervals)
+        iou_bars(runs, CLASSES)
 
 
 def test_a_run_without_any_number_has_a_picture():

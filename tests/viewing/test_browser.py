@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pointseg.data.classes import Classes
 from pointseg.viewing.cloud import Cloud
@@ -110,6 +113,8 @@ def test_keys_and_switches(browser, page):
     browser.key("r")
     assert (browser.data()["shown"], browser.data()["background"]) == (str(2 * N), "dark")
     assert browser.eval("location.hash") == "#mode=gt&bg=dark"
+    browser.key("B", "shift")  # as with Caps Lock
+    assert browser.data()["background"] == "light"
     assert browser.console_errors == []
 
 
@@ -155,6 +160,34 @@ def test_a_click_tells_the_values_of_the_point_there(browser, page):
     assert browser.eval("document.getElementById('picked').hidden")
     browser.click(5, 690)
     assert browser.data()["picked"] == "-1"
+
+
+def test_a_point_under_the_mouse_is_described(browser, page):
+    shown(browser, page, "mode=gt&view=top&size=2")
+    assert browser.eval("document.getElementById('tip').hidden")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=STAGE / 2, y=350)
+    browser.wait_for("!document.getElementById('tip').hidden")
+    # The block's top is seen there.
+    assert NASTY in browser.text("#tip")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=5, y=690)
+    browser.wait_for("document.getElementById('tip').hidden")
+
+
+def test_p_saves_what_is_seen(browser, page):
+    """A PNG of the stage, named by the scene and the colouring."""
+    shown(browser, page, "mode=error&shade=0&size=2")
+    browser.eval(
+        "window.saved = new Promise((done) => { URL.createObjectURL = (blob) => { const reader = new FileReader();"
+        " reader.onload = () => done(reader.result); reader.readAsDataURL(blob); return 'blob:'; };"
+        " HTMLAnchorElement.prototype.click = function () { window.named = this.download; }; }); 1"
+    )
+    browser.key("p")
+    saved = Image.open(io.BytesIO(base64.b64decode(browser.eval("window.saved").split(",")[1])))
+    assert saved.size == (STAGE, 700)
+    assert browser.eval("window.named").endswith("_error.png")
+    red = browser.share(np.asarray(saved.convert("RGB")), WRONG_COLOR, 20)
+    assert red == pytest.approx(browser.share(stage(browser), WRONG_COLOR, 20), abs=0.003)
+    assert red > 0.01
 
 
 def test_the_box_cuts_on_six_sides(browser, page):

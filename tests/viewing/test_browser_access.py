@@ -10,7 +10,7 @@ import pytest
 from pointseg.data.classes import Classes
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import numbered_classes
-from pointseg.viewing.html import scene_html
+from pointseg.viewing.html import live_page, scene_html
 
 NAMES = ("floor", "<b>\"quoted\"</b> & 'more'", "an_endless_name_without_any_place_to_break_it_" * 5)
 CLASSES = Classes("toy", NAMES, np.array([[20, 160, 60], [230, 120, 10], [40, 60, 220]], np.uint8), ())
@@ -57,6 +57,20 @@ def test_text_has_contrast(browser, page, background):
     assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_of_the_live_page_has_contrast(browser, tmp_path, dark):
+    """Opened from a file it has no server to ask: its list and what went wrong are to be read."""
+    names = ("office", "hall")
+    clouds = [{"id": i, "name": names[i % 2], "source": f"runs/{'ab'[i // 2]}"} for i in range(4)]
+    (tmp_path / "live.html").write_text(live_page(clouds, dark=dark), encoding="utf-8")
+    browser.open((tmp_path / "live.html").as_uri())
+    browser.wait_for("document.body.dataset.state === 'failed'")
+    found = browser.eval(CONTRASTS)
+    assert {"compare with", "hall"} <= {text for text, _ in found}
+    assert any("does not answer" in text for text, _ in found)
+    assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
+
+
 def test_everything_is_reached_by_tab_with_visible_focus(browser, page):
     browser.show(page)
     every = "[...document.querySelectorAll('button, input, select, canvas')]"
@@ -88,7 +102,13 @@ def test_the_camera_and_the_point_in_the_middle_by_keyboard(browser, page):
         camera = browser.eval("location.hash.match(/cam=[^&]*/)[0]")
     browser.key("Enter")
     assert browser.data()["picked"] != "-1"
+    target = "location.hash.match(/cam=([^&]*)/)[1].split(',').slice(0, 3).map(Number)"
+    values = "[...document.querySelectorAll('#picked-values tr')].find((r) => r.innerText.startsWith('x y z'))"
+    point = [float(v) for v in browser.eval(f"{values}.cells[1].innerText").split()]
+    assert browser.eval(target) != pytest.approx(point, abs=2e-3)
     browser.key("f")
+    browser.wait_for(f"!location.hash.includes({json.dumps(camera)})")
+    assert browser.eval(target) == pytest.approx(point, abs=2e-3)
     browser.key("Escape")
     assert browser.eval("document.getElementById('picked').hidden")
     # A switch keeps the focus when the list is brought up to date.

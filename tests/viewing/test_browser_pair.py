@@ -58,7 +58,7 @@ def test_each_half_shows_its_own_prediction_in_the_same_place(browser, page):
     # The second begins two pixels further right, so that far its block lies to the left.
     assert np.abs(centres[0] - centres[1] - [0, 2]).max() < 2
     labels = browser.eval("[...document.querySelectorAll('#labels div')].map((e) => e.innerText.replace(/\\s/g, ' '))")
-    assert labels == ["A: runs/right · mIoU 100.0 %", "B: runs/wrong · mIoU 50.0 %"]
+    assert labels == ["A: right · mIoU 100.0 %", "B: wrong · mIoU 50.0 %"]
     assert browser.console_errors == []
     assert [url.split("#")[0] for url in browser.requests] == [page]
 
@@ -82,7 +82,7 @@ def test_the_list_compares_and_a_switch_acts_on_both(browser, page):
 def test_one_camera_moves_both_and_a_link_brings_it_back(browser, page):
     browser.show(f"{page}#mode=gt&shade=0&size=2")
     before = halves(browser)
-    browser.drag((100, 300), (180, 340))
+    browser.drag((100, 300), (240, 360))
     browser.wait_for("location.hash.includes('cam=')")
     after = halves(browser)
     for old, new in zip(before, after, strict=True):
@@ -111,5 +111,26 @@ def test_a_half_without_predictions_says_what_it_shows(browser, tmp_path):
     path = pair_html(tmp_path / "pair.html", (cloud(1, pred=None), cloud(1)), ("prepared", "runs/right"), CLASSES)
     browser.show(f"{path.as_uri()}#mode=pred")
     assert browser.text("#labels div").startswith("A: prepared · ground truth")
+    assert browser.eval("document.querySelector('#labels span').title") == "prepared room"
     assert browser.data()["shown"] == str(4 * N)
     assert browser.console_errors == []
+
+
+@pytest.mark.parametrize("width", [900, 420])
+def test_labels_and_line_belong_to_their_halves(browser, tmp_path, width):
+    long = tuple(f"/somewhere/far/away/where/results/are/kept/and/{name}/last" for name in ("runs_one", "runs_two"))
+    path = pair_html(tmp_path / "pair.html", (cloud(1), cloud(2)), long, CLASSES)
+    browser.resize(width, 700)
+    try:
+        browser.show(path.as_uri())
+        stage = browser.eval("document.getElementById('stage').clientWidth")
+        edges = "map((e) => e.getBoundingClientRect()).map((r) => [r.x, r.right])"
+        boxes = browser.eval(f"[...document.querySelectorAll('#labels div')].{edges}")
+        assert boxes == [[0, stage / 2], [stage / 2, stage]]
+        assert browser.text("#labels span").startswith("A: runs_one/last")
+        # Two lines at most, within its half and left of the button.
+        assert browser.eval("[...document.querySelectorAll('#labels span')].every((e) => e.offsetHeight < 50)")
+        right = browser.eval("document.querySelector('#labels div:last-child span').getBoundingClientRect().right")
+        assert right <= browser.eval("document.getElementById('fold').getBoundingClientRect().left")
+    finally:
+        browser.resize(900, 700)

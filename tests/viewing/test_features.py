@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing import features as module
+from pointseg.viewing.drawing import headline
 from pointseg.viewing.features import feature_map
 
 COLORS = np.array([[20, 160, 60], [230, 120, 10], [60, 60, 220]], np.uint8)
@@ -60,6 +61,17 @@ def test_a_prototype_is_a_star_in_its_class_colour_at_its_place():
     for color in COLORS:
         # Without labels only the star has the colour; it stands in the middle of its class's features.
         assert np.linalg.norm(middle(bare, color) - middle(starred, color)) < 30
+
+
+def test_without_prototypes_none_are_counted(monkeypatch):
+    features, labels, axes = blobs()
+    facts = []
+    monkeypatch.setattr(
+        module, "headline", lambda title, lines, *rest: facts.append(lines) or headline(title, lines, *rest)
+    )
+    feature_map(features, labels, np.zeros((0, 8)), np.zeros(0, int), CLASSES)
+    feature_map(features, labels, axes, np.arange(3), CLASSES)
+    assert ["prototypes" in lines[0] for lines in facts] == [False, True]
 
 
 def test_the_nearest_prototype_is_told_right():

@@ -195,6 +195,22 @@ def test_annotated_points_are_enlarged_and_said_how_many():
     assert mode_title(scene(annotated=annotated), "annotated") == "annotated points (4)"
 
 
+def test_every_annotated_point_is_seen_hidden_ones_as_rings():
+    """Below a block that hides them from above three points are rings; with very many annotated ones rings end."""
+    coord = np.concatenate([scene().coord, [[4, 3, 0], [5, 3, 0], [6, 3, 0]]])
+    annotated = np.append(np.full(12_000, -1), [0, 0, 0])
+    cloud = Cloud(coord, annotated=annotated)
+    layout = figure._layout(1, False, None)
+    view = figure._views(cloud, layout)[0]
+    marks = figure._marks(cloud, view, CLASSES, layout)
+    assert marks.seen.tolist() == [False] * 3
+    assert figure._seen(cloud, marks) == ", 0 of 3 annotated points in sight, rings: 3 hidden"
+    annotated[1:12_000:10] = 1
+    many = figure._marks(Cloud(coord, annotated=annotated), view, CLASSES, layout)
+    assert many.seen.all()
+    assert 0 < len(many.seen) < 1203
+
+
 def test_ramps_say_their_ends_and_class_colours_their_names():
     full = {"confidence": np.full(12_000, 0.5), "entropy": np.full(12_000, 0.1), "pseudo": np.full(12_000, -1)}
     cloud = scene(**full)

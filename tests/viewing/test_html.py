@@ -108,6 +108,16 @@ def test_only_what_exists_is_stored(tmp_path):
     assert (header["miou"], header["wrong"]) == (None, None)
 
 
+@pytest.mark.parametrize("n", [500, 5_000, 50_000, 500_000])
+def test_spacing_is_the_distance_between_neighbours(n):
+    """Of points spread over ten metres square each has a hundred n-th square metres."""
+    flat = np.random.default_rng(0).random((n, 3)) * [10, 10, 0]
+    slanted = flat @ np.array([[1, 0, 0], [0, 0.6, 0.8], [0, 0, 0]])
+    for coord in (flat, slanted):
+        header, _ = pack_scene(Cloud(coord), CLASSES)
+        assert header["spacing"] == pytest.approx(np.sqrt(100 / n), rel=0.3)
+
+
 def test_many_classes_take_two_bytes(tmp_path):
     many = Classes("many", tuple(map(str, range(300))), np.zeros((300, 3), np.uint8), ())
     cloud = Cloud(np.random.default_rng(0).random((600, 3)), gt=np.arange(600) // 2 - 1)

@@ -16,7 +16,6 @@ import pytest
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.html import live_page
 from pointseg.viewing.live import LiveServer, Shelf
 from pointseg.viewing.payload import pack_scene
 from pointseg.viewing.sources import Source
@@ -179,13 +178,10 @@ def test_a_connection_is_kept_for_several_requests(served):
 
 
 def test_only_loopback_is_bound(served):
-    assert served.only_here
-    assert served.server_address[0] == "127.0.0.1"
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for address in addresses - {"127.0.0.1"}:
-        if not address.startswith("127."):
-            with pytest.raises((ConnectionRefusedError, TimeoutError)):
-                socket.create_connection((address, served.port), timeout=2)
+    assert (served.only_here, served.server_address[0]) == (True, "127.0.0.1")
+    # Another address of this machine, which every server on 0.0.0.0 would answer.
+    with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
+        socket.create_connection(("127.0.0.2", served.port), timeout=2)
 
 
 def test_opened_wider_it_answers_to_numbers_and_its_own_name_alone():
@@ -302,22 +298,3 @@ def test_what_goes_wrong_with_one_scene_is_an_answer(error, status, sentence):
             got, headers, body = ask(server, f"/clouds/1/{part}")
             assert (got, headers["Content-Type"], json.loads(body)) == (status, "application/json", {"error": sentence})
         assert ask(server, "/clouds/0/header.json")[0] == 200
-
-
-def test_in_a_browser(browser):
-    """The real page from the real server: a scene, one that fails, the next; and nothing from anywhere else."""
-    scenes = Scenes(3, _1=InputError("the file is damaged; fetch it again."))
-    clouds = [{"id": i, "name": s.name, "source": s.source} for i, s in enumerate(scenes.sources)]
-    with serving(Shelf(scenes.sources, pack_scene), live_page(clouds)) as server:
-        browser.open(server.url)
-        browser.wait_for('document.body.dataset.state === "ready"', 60)
-        assert browser.eval("document.body.dataset.points") == str(N)
-        assert browser.screenshot()[:, :500].std() > 1
-        browser.key("]")
-        browser.wait_for('document.body.innerText.includes("the file is damaged; fetch it again.")', 60)
-        browser.key("]")
-        browser.wait_for('document.body.dataset.state === "ready"', 60)
-        assert scenes.read[0] == 0
-        assert 2 in scenes.read
-        assert all("422" in text for text in browser.console_errors)
-        assert all(address.startswith((server.url, "data:", "blob:")) for address in browser.requests)

@@ -15,7 +15,8 @@ from pointseg.data.scene import open_scene
 from pointseg.data.sparse_labels import open_labels
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.cloud_file import held, read_view
+from pointseg.viewing.cloud_file import read_view
+from pointseg.viewing.holding import held
 from pointseg.viewing.palettes import SAFE
 from pointseg.viewing.payload import pack_scene
 from pointseg.viewing.ply import write_ply
@@ -123,9 +124,8 @@ def test_labels_outside_the_class_file_are_one_sentence(tmp_path):
     pack_scene(shown, classes)
 
 
-def test_of_a_huge_file_an_even_share_is_read_in_chunks(tmp_path, monkeypatch):
+def test_of_a_huge_file_an_even_share_is_read_in_chunks(tmp_path):
     path = write(tmp_path / "big.las")
-    monkeypatch.setattr("pointseg.viewing.cloud_file.MAX_HELD", 100)
     whole, part = read_view(path), read_view(path, max_points=100)
     assert part.num_points == 100
     assert part.name == "big (100 of 300 points read)"

@@ -71,17 +71,19 @@ def test_discs_larger_than_the_picture_are_exact_too(point_size):
     np.testing.assert_array_equal(raster.index, slow_index(coord, camera, (14, 6), point_size))
 
 
-def test_marks_are_drawn_where_nothing_hides_them():
-    """A plate over a floor, seen from above: marks on the plate and beside it show, the one below it does not."""
+def test_marks_are_discs_where_nothing_hides_them_and_rings_elsewhere():
+    """A plate over a floor, seen from above: marks on the plate and beside it are discs, the one below it a ring."""
     rng = np.random.default_rng(0)
     floor = np.concatenate([rng.random((20_000, 2)) * 4, np.zeros((20_000, 1))], axis=1)
     plate = np.concatenate([rng.random((9_000, 2)) * 2, np.ones((9_000, 1))], axis=1)
     coord = np.concatenate([floor, plate])
     camera = fit_camera(coord, top_axes(), (120, 120))
     raster = rasterize(coord, camera, (120, 120), point_size_for(coord, camera))
-    places = np.array([[1, 1, 0], [1, 1, 1.0], [3, 3, 0]])
-    marks = find_marks(raster, places, np.array([BLUE, RED, GREEN], np.uint8), camera, 11.0)
-    assert sorted(map(tuple, marks.rgb.tolist())) == [GREEN, RED]
+    places = np.array([[1, 1, 1.0], [3, 3, 0], [0.5, 1.5, 0], [99, 0, 0]])
+    colors = np.array([RED, GREEN, BLUE, BLUE], np.uint8)
+    marks = find_marks(raster, places, colors, camera, 11.0, np.ones(4, bool))
+    assert marks.rgb[0].tolist() == list(BLUE)
+    assert marks.seen.tolist() == [False, True, True]
     picture = paint(raster, np.full((len(coord), 3), 200, np.uint8), marks=marks)
     for color, (x, y) in ((RED, (1, 1)), (GREEN, (3, 3))):
         rows, columns = np.nonzero((picture == color).all(axis=2))
@@ -89,7 +91,17 @@ def test_marks_are_drawn_where_nothing_hides_them():
         scale = camera.scale
         assert abs(columns.mean() - (60 + (x - 2) / scale)) < 1.5
         assert abs(rows.mean() - (60 - (y - 2) / scale)) < 1.5
-    assert not (picture == BLUE).all(axis=2).any()
+    x, y = 60 + (0.5 - 2) / camera.scale, 60 - (1.5 - 2) / camera.scale
+    plain = paint(raster, np.full((len(coord), 3), 200, np.uint8))
+    rows, columns = np.nonzero((picture != plain).any(axis=2))
+    away = np.hypot(rows + 0.5 - y, columns + 0.5 - x)
+    ring = away < 9  # the discs lie farther off
+    assert 1.5 < away[ring].min() < away[ring].max() < 7
+    blue = picture[rows[ring], columns[ring]].astype(int)
+    assert (blue[:, 2] - blue[:, 0] > 80).sum() > 15
+    assert tuple(picture[int(y), int(x)]) == (200, 200, 200)
+    left_out = find_marks(raster, places, colors, camera, 11.0, np.array([False, True, True, True]))
+    assert left_out.seen.tolist() == [False, False, True]
 
 
 def test_a_mark_on_a_slanted_wall_is_not_hidden_by_the_wall():
@@ -99,8 +111,10 @@ def test_a_mark_on_a_slanted_wall_is_not_hidden_by_the_wall():
     camera = fit_camera(wall, oblique_axes(), (100, 100))
     raster = rasterize(wall, camera, (100, 100), point_size_for(wall, camera))
     chosen = wall[::500]
-    marks = find_marks(raster, chosen, np.zeros((len(chosen), 3), np.uint8), camera, 9.0)
+    shown = np.ones(len(chosen), bool)
+    marks = find_marks(raster, chosen, np.zeros((len(chosen), 3), np.uint8), camera, 9.0, shown)
     assert len(marks.row) == len(chosen)
+    assert marks.seen.all()
 
 
 def test_top_view_has_x_to_the_right_and_y_up():
@@ -188,7 +202,17 @@ def test_the_ceiling_of_a_room_is_cut_and_the_rest_stays():
     assert all(side.mean() > 0.7 for side in kept[2:])
 
 
-@pytest.mark.parametrize("kind", ["plane", "hills", "street", "open box"])
+@pytest.mark.parametrize("count", [150, 4000])
+def test_the_ceiling_of_a_corridor_is_cut_however_few_points_it_has(count):
+    sides = box_room(np.random.default_rng(0), (20.0, 1.8, 3.0), count)
+    opening = cut_ceiling(np.concatenate(list(sides.values())))
+    assert opening.height is not None
+    assert not np.split(opening.keep, 6)[1].any()
+
+
+@pytest.mark.parametrize(
+    "kind", ["plane", "hills", "street", "open box", "wall", "sparse wall", "corner", "wood", "blocks"]
+)
 def test_scenes_without_a_ceiling_are_left_whole(kind):
     rng = np.random.default_rng(0)
     sides = box_room(rng)
@@ -196,11 +220,19 @@ def test_scenes_without_a_ceiling_are_left_whole(kind):
     ground = np.stack([u * 100, v * 100, rng.random(20_000) * 0.05], 1)
     house = np.concatenate(list(box_room(rng, (15.0, 10.0, 8.0)).values())[1:])
     house[:, :2] += 20
+    wall = np.stack([u * 5, v * 0.05, rng.random(20_000) * 3], 1)
+    crowns = np.stack([u * 100, v * 100, 15 + 5 * rng.random(20_000)], 1)
+    roofs = np.stack([u * 100, v * 100, np.where((u * 100) % 25 < 18, 15 + 0.1 * rng.random(20_000), 0)], 1)
     coord = {
         "plane": ground,
         "hills": ground + np.stack([0 * u, 0 * u, 12 * np.sin(u * 9) * np.sin(v * 7)], 1),
         "street": np.concatenate([ground, house]),
         "open box": np.concatenate([side for name, side in sides.items() if name != "ceiling"]),
+        "wall": wall[:300],
+        "sparse wall": wall[:120],
+        "corner": np.concatenate([wall[:300], wall[300:600, [1, 0, 2]]]),
+        "wood": np.concatenate([ground, crowns]),
+        "blocks": roofs,
     }[kind]
     opening = cut_ceiling(coord)
     assert opening.height is None

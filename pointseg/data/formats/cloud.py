@@ -27,6 +27,7 @@ from pointseg.data.formats.pcd import PCD
 from pointseg.data.formats.ply import PLY
 from pointseg.data.formats.roles import Roles, find_roles
 from pointseg.data.formats.text import TEXT
+from pointseg.data.npy import mapped_slices
 from pointseg.errors import InputError
 
 FORMATS: dict[str, Format] = {
@@ -227,23 +228,27 @@ def _open(path: Path, label_field: str | None) -> tuple[Format, Header, Roles]:
 
 
 def _added(pred: np.ndarray, confidence: np.ndarray | None, entropy: np.ndarray | None) -> Columns:
-    pred = np.asarray(pred)
+    # Nothing is copied, and arrays of other kinds stay theirs: mapped ones can be larger than memory.
+    pred = np.asanyarray(pred)
     limits = np.iinfo(np.int32)
-    if (
-        pred.ndim != 1
-        or pred.dtype.kind not in "iu"
-        or (len(pred) and not limits.min <= pred.min() <= pred.max() <= limits.max)
-    ):
+    low, high = _range(pred) if pred.ndim == 1 and pred.dtype.kind in "iu" else (limits.min - 1, 0)
+    if low < limits.min or high > limits.max:
         raise InputError(f"pred is {pred.dtype} of shape {pred.shape}; it must be 32-bit whole numbers of shape (N,)")
-    small = len(pred) == 0 or (pred.min() >= -(2**15) and pred.max() < 2**15)
-    added = {OURS[0]: pred.astype(np.int16 if small else np.int32)}
+    small = low >= -(2**15) and high < 2**15
+    added = {OURS[0]: pred.astype(np.int16 if small else np.int32, copy=False)}
     for name, values in zip(OURS[1:], (confidence, entropy), strict=True):
         if values is None:
             continue
-        values = np.asarray(values)
+        values = np.asanyarray(values)
         if values.shape != pred.shape or values.dtype.kind != "f":
             raise InputError(
                 f"{name} is {values.dtype} of shape {values.shape}; it must be floats of shape {pred.shape}"
             )
-        added[name] = values.astype(np.float32)
+        added[name] = values.astype(np.float32, copy=False)
     return added
+
+
+def _range(values: np.ndarray) -> tuple[int, int]:
+    """The lowest and the highest of some whole numbers; 0 and 0 of none."""
+    ends = [(int(part.min()), int(part.max())) for _, part in mapped_slices(values, CHUNK_POINTS)]
+    return min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)

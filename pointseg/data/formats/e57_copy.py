@@ -24,7 +24,7 @@ from pointseg.data.formats.e57 import (
 from pointseg.data.formats.format import Columns, writing
 from pointseg.errors import InputError
 
-_URI = "https://pypi.org/project/pointseg/e57"
+_URI = "urn:pointseg:e57"
 _CHUNK = 1_000_000
 _BLOB_BYTES = 1 << 24
 

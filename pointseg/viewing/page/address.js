@@ -28,7 +28,7 @@ function readAddress() {
   const pose = asPose(from.get("cam"));
   state.view = pose ? "own" : from.get("view") === "top" ? "top" : "side";
   if (pose) drawing.orbit.pose = pose;
-  else drawing.orbit.look(state.view);
+  else drawing.look(state.view);
 }
 
 function decoded(text) {
@@ -49,7 +49,7 @@ function writeAddress() {
   });
   if (state.low[2] > 0) parts.push(`z=${short(state.low[2])},${short(state.high[2])}`);
   else if (Math.abs(state.high[2] - ceiling) > 1e-4) parts.push(`cut=${short(state.high[2])}`);
-  if (state.front > 0) parts.push(`front=${state.front}`);
+  if (state.front !== defaults().front) parts.push(`front=${state.front}`);
   if (state.size !== 1) parts.push(`size=${state.size}`);
   if (state.wrong) parts.push("wrong=1");
   if (!state.relief) parts.push("shade=0");

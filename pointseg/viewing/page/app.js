@@ -2,6 +2,7 @@
 
 const PAPER = { true: [0.071, 0.086, 0.106], false: [1, 1, 1] };
 const MOST_SAVED = 5;
+const LOST = "The graphics card gave the page up. Reload it; if that happens again, write the page with fewer points (--max-points).";
 let moving = false, queued = false, settling, cloudsShown = 0;
 
 function stop(kind, text) {
@@ -75,7 +76,7 @@ function rest() {
 
 function look(view) {
   state.view = view;
-  drawing.orbit.look(view);
+  drawing.look(view);
   rest();
 }
 
@@ -104,15 +105,19 @@ function savePicture() {
 
 // Shows one or two clouds: as the address says at first; later as things are, with camera and box kept for the same scene.
 function show(clouds, fromAddress) {
-  const same = views.length > 0 && views[0].header.name === clouds[0].header.name;
-  const pose = same ? drawing.orbit.pose.map((v, a) => (a < 3 ? v + views[0].header.offset[a] - clouds[0].header.offset[a] : v)) : null;
+  if (drawing.gl.isContextLost()) throw new Error(LOST);
+  const same = views.length > 0 && views[0].place === clouds[0].place;
+  const shift = same ? views[0].header.offset.map((v, a) => v - clouds[0].header.offset[a]) : [0, 0, 0];
+  const shifted = (pose) => pose.map((v, a) => (a < 3 ? v + shift[a] : v));
+  const pose = same ? shifted(drawing.orbit.pose) : null;
   showPicked(null);
   place(clouds.map((view) => ({ ...view, number: ++cloudsShown })));
-  drawing.show(clouds.map((view) => view.points), bounds);
+  drawing.show(clouds.map((view) => view.points), bounds, ceiling);
   if (fromAddress) readAddress();
-  else if (!same) Object.assign(state, { low: [0, 0, 0], high: [1, 1, ceiling], front: 0, saved: [], view: state.view === "top" ? "top" : "side" });
+  else if (same) state.saved = state.saved.map(shifted);
+  else Object.assign(state, { low: [0, 0, 0], high: [1, 1, ceiling], front: defaults().front, saved: [], view: state.view === "top" ? "top" : "side" });
   if (!fromAddress && state.view === "own") drawing.orbit.pose = pose;
-  else if (!fromAddress) drawing.orbit.look(state.view);
+  else if (!fromAddress) drawing.look(state.view);
   $("kept").replaceChildren();
   $("controls").hidden = false;
   showScene();
@@ -149,7 +154,7 @@ function watchPanel() {
   });
   $("canvas").addEventListener("webglcontextlost", () => {
     views = [];
-    stop("failed", "The graphics card gave the page up. Reload it; if that happens again, write the page with fewer points (--max-points).");
+    stop("failed", LOST);
   });
 }
 
@@ -170,14 +175,14 @@ async function start() {
     show(await Promise.all((given.pair || [given]).map((header, k) => openPacked(header, packed[k]))), true);
   } catch (error) {
     if (error instanceof NoWebGL) {
-      return stop("no-webgl2", "This browser has no WebGL2, which draws the points. Turn hardware acceleration on in its settings, or open the page in another browser. The PLY file opens in CloudCompare as well.");
+      return stop("no-webgl2", "This browser has no WebGL2, which draws the points. Turn hardware acceleration on in its settings, or open the page in another browser.");
     }
     stop("failed", `The page cannot be shown: ${error.message}`);
   }
 }
 
 async function openPacked(header, text) {
-  return { header, points: new Points(header, await unpack(header, new Blob([fromBase64(text)]).stream())) };
+  return { place: header.name, header, points: new Points(header, await unpack(header, new Blob([fromBase64(text)]).stream())) };
 }
 
 start();

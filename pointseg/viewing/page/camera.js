@@ -3,20 +3,40 @@
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const DEGREE = Math.PI / 180;
+const FILLED = 0.94; // of the picture, by the scene at the start
 
 class Orbit {
-  constructor({ low, size }) {
-    this.middle = low.map((v, a) => v + size[a] / 2);
+  // Of a scene's box, of which the share `ceiling` of the height is shown at the start.
+  constructor({ low, size }, ceiling) {
+    const half = [size[0] / 2, size[1] / 2, (size[2] * ceiling) / 2];
+    this.middle = low.map((v, a) => v + half[a]);
     this.radius = Math.max(Math.hypot(...size) / 2, 1e-3);
+    this.corners = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => half.map((h, a) => ((k >> a) & 1 ? h : -h)));
     this.fov = 45 * DEGREE;
-    this.look("side");
+    this.look("side", 1);
+    this.opening = this.openingFront();
   }
 
-  look(view) {
+  // From the side or from above, as near as the box fits into a picture so many times wider than high.
+  look(view, aspect) {
     this.target = this.middle.slice();
     this.yaw = view === "top" ? 0 : -35 * DEGREE;
     this.pitch = (view === "top" ? 90 : 42) * DEGREE;
-    this.distance = this.radius / Math.sin(this.fov / 2);
+    const { right, up, forward } = this.axes();
+    const [fx, fy] = this.focus(aspect);
+    const needed = this.corners.map((corner) => Math.max(fx * Math.abs(dot(corner, right)), fy * Math.abs(dot(corner, up))) / FILLED - dot(corner, forward));
+    this.distance = Math.max(1.2 * this.radius, ...needed);
+  }
+
+  // The cut at the front that, from the side, keeps the floor and takes away what stands between it and the viewer.
+  openingFront() {
+    const floor = this.corners.filter((corner) => corner[2] <= 0).map((corner) => dot(corner, this.axes().forward));
+    return Math.round(200 * within((1 + Math.min(...floor) / this.radius) / 2, 0, 0.45)) / 200;
+  }
+
+  focus(aspect) {
+    const fy = Math.min(1, aspect) / Math.tan(this.fov / 2);
+    return [fy / aspect, fy];
   }
 
   // The whole camera as six numbers: target (metres), yaw and pitch (degrees), distance (metres).
@@ -61,10 +81,10 @@ class Orbit {
     const { right, up, forward } = this.axes();
     const eye = this.target.map((v, a) => v - forward[a] * this.distance);
     const reach = this.distance + Math.hypot(...this.target.map((v, a) => v - this.middle[a])) + this.radius;
-    this.near = Math.max(this.distance * 0.01, this.distance - this.radius * (front > 0 ? 1 - 2 * front : 4));
+    const middle = dot(this.middle.map((v, a) => v - eye[a]), forward);
+    this.near = Math.max(this.distance * 0.01, middle - this.radius * (front > 0 ? 1 - 2 * front : 4));
     this.far = Math.max(reach * 1.05, this.near * 1.01);
-    const f = 1 / Math.tan(this.fov / 2);
-    const fy = f * Math.min(1, aspect), fx = fy / aspect;
+    const [fx, fy] = this.focus(aspect);
     const a = (this.far + this.near) / (this.far - this.near), b = (-2 * this.far * this.near) / (this.far - this.near);
     this.lens = [a, b];
     const rows = [right, up, forward].map((axis) => [...axis, -dot(axis, eye)]);

@@ -104,8 +104,11 @@ const HELP = [
 ];
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  const { target, key } = event;
+  const { target } = event;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with Caps Lock too
+  // Many keyboards have brackets only with AltGr, which is Ctrl and Alt, or with Alt.
+  const composed = event.altKey && !event.metaKey && (key === "[" || key === "]");
+  if (((event.ctrlKey || event.metaKey || event.altKey) && !composed) || $("help").open) return;
   if (target.type === "search") return;
   if (key === "?") return openHelp();
   if (given.live && (key === "[" || key === "]")) return stepScene(key === "]" ? 1 : -1);

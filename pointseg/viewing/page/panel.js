@@ -9,7 +9,7 @@ function scoreText({ header }) {
 // Once for each scene.
 function showScene() {
   const [{ header }] = views;
-  $("name").textContent = document.title = header.name || "scene";
+  $("name").textContent = $("name").title = document.title = header.name || "scene";
   $("facts").replaceChildren(...views.map((view, k) => {
     const { total, miou, wrong } = view.header;
     const pair = views.length > 1; // whose halves say the mIoU themselves
@@ -20,6 +20,10 @@ function showScene() {
     return line;
   }));
   const notes = views.map((view, k) => view.header.note && (views.length > 1 ? `${"AB"[k]}: ` : "") + view.header.note).filter(Boolean);
+  const { mode: wished } = given.start;
+  if (wished && state.mode === wished && !modes().some((mode) => mode.id === wished)) {
+    notes.push(`This scene cannot be shown as "${wished}"; it lacks the data.`);
+  }
   $("note").hidden = !notes.length;
   $("note").replaceChildren(...notes.map((text) => make("div", text)));
   showLabels();
@@ -30,6 +34,7 @@ function showScene() {
     return button;
   }));
   $("wrong-row").hidden = !canBeWrong();
+  $("ceiling").hidden = ceiling >= 1;
   for (const input of $("box").querySelectorAll("input")) input.disabled = bounds.size[input.dataset.axis] < 1e-5;
 }
 
@@ -37,10 +42,11 @@ function showScene() {
 function showLabels() {
   const same = views.every((view) => view.header.name === views[0].header.name);
   $("labels").replaceChildren(...(views.length < 2 ? [] : views.map((view, k) => {
-    const named = [`${"AB"[k]}:`, view.header.source, same ? "" : view.header.name].filter(Boolean).join(" ");
+    const source = same || sources.length > 1 ? shortSource(view.header.source) : "";
+    const named = [`${"AB"[k]}:`, source, same ? "" : view.header.name].filter(Boolean).join(" ");
     const shown = modeOf(view.header) === state.mode || !state.mode ? "" : view.header.modes.find((m) => m.id === modeOf(view.header)).title;
     const box = make("div");
-    box.append(make("span", [named, scoreText(view), shown].filter(Boolean).join(" · ")));
+    box.append(make("span", [named, scoreText(view), shown].filter(Boolean).join(" · "), { title: `${view.header.source} ${view.header.name}` }));
     return box;
   })));
 }
@@ -118,13 +124,14 @@ function showKey(mode) {
     return [make("span", low), strip, make("span", high)];
   };
   const z = bounds.low[2] + views[0].header.offset[2];
+  const metres = (v) => `${v.toFixed(1).replace(/^-(?=0\.0$)/, "")} m`;
   const surest = header.ramps.confidence.map(([t, c]) => [1 - t, c]).reverse();
   const keys = {
     error: () => [swatch(right, "right"), swatch(wrong, "wrong"), swatch(ignored, "no truth")],
     confidence: () => bar(header.ramps.confidence, "0", "1"),
     entropy: () => bar(surest, "0", `${header.entropy_max.toFixed(2)} nats, even chances`),
     pseudo: () => [swatch(ignored, "no pseudo-label")],
-    height: () => bar(header.ramps.height, `${z.toFixed(1)} m`, `${(z + bounds.size[2]).toFixed(1)} m`),
+    height: () => bar(header.ramps.height, metres(z), metres(z + bounds.size[2])),
     annotated: () => [make("span", `${group(header.annotated)} annotated points, enlarged, in class colours`)],
     normal: () => [make("span", "x, y, z from −1 to 1 as red, green, blue")],
   };

@@ -1,6 +1,6 @@
 // A scene from the server the page came from.
 
-async function fetchCloud({ id, source }, signal, tell) {
+async function fetchCloud({ id, name, source, place = name }, signal, tell) {
   const header = { source, ...(await (await ask(`clouds/${id}/header.json`, signal)).json()) };
   const answer = await ask(`clouds/${id}/points.bin`, signal);
   const total = +answer.headers.get("Content-Length");
@@ -13,7 +13,7 @@ async function fetchCloud({ id, source }, signal, tell) {
       out.enqueue(chunk);
     },
   }));
-  return { id, header, points: new Points(header, await unpack(header, counted)) };
+  return { id, place, header, points: new Points(header, await unpack(header, counted)) };
 }
 
 // An answer of the server, or its own sentence as an error.

@@ -82,8 +82,9 @@ class Drawing {
     this.frame = gl.createFramebuffer();
   }
 
-  // The clouds to draw from now on, side by side if they are two; `bounds` hold them all.
-  show(clouds, bounds) {
+  // The clouds to draw from now on, side by side if they are two; `bounds` hold them all, the share `ceiling` of their
+  // height is shown at the start.
+  show(clouds, bounds, ceiling) {
     const { gl } = this;
     for (const { positions, tints } of this.parts) [positions, tints].forEach((buffer) => gl.deleteBuffer(buffer));
     this.parts = clouds.map((points) => ({ points, positions: gl.createBuffer(), tints: gl.createBuffer() }));
@@ -91,8 +92,13 @@ class Drawing {
       gl.bindBuffer(gl.ARRAY_BUFFER, positions);
       gl.bufferData(gl.ARRAY_BUFFER, points.xyz, gl.STATIC_DRAW);
     }
-    this.orbit = new Orbit(bounds);
+    this.orbit = new Orbit(bounds, ceiling);
     this.skip = 1;
+  }
+
+  look(view) {
+    const { clientWidth, clientHeight } = this.canvas;
+    this.orbit.look(view, Math.max(clientWidth, 1) / this.parts.length / Math.max(clientHeight, 1));
   }
 
   recolor() {
@@ -176,8 +182,9 @@ class Drawing {
     gl.uniform3fv(splat.at("origin"), points.origin);
     gl.uniform3fv(splat.at("step_"), step);
     const focus = Math.min(width, height) / (2 * Math.tan(orbit.fov / 2));
-    // Points overlap threefold, so that fewer of them need not be larger at once; filling them is what takes time.
-    gl.uniform1f(splat.at("pixels"), 3 * spacing * size * Math.max(1, 0.5 * Math.sqrt(stride)) * focus);
+    // Points overlap twice and more, so fewer of them need not be larger at once; filling them is what takes time.
+    const across = Math.min(2.6 * spacing, orbit.radius / 12);
+    gl.uniform1f(splat.at("pixels"), across * size * Math.max(1, 0.5 * Math.sqrt(stride)) * focus);
     // A handful of points shows as dots, not as specks.
     const least = points.count < 1000 ? 4 * size : Math.min(size, 1.5);
     gl.uniform1f(splat.at("smallest"), Math.max(1, (this.size[0] / this.canvas.clientWidth) * least));

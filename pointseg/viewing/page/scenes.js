@@ -1,6 +1,7 @@
 // The live page: which scenes there are, and changing between them.
 
 const LONGEST = 32; // letters of a name in the list
+const PATIENCE = 1500; // milliseconds until a silent server is explained
 const byId = (id) => given.clouds.find((cloud) => String(cloud.id) === id);
 let current = null, compared = null, loading = null;
 
@@ -34,15 +35,25 @@ async function openClouds(a, b = null, fromAddress = false) {
     const clouds = [];
     for (const cloud of [a, b].filter(Boolean)) {
       const known = views.find((view) => view.id === cloud.id);
-      const tell = (text) => !own.signal.aborted && stop("loading", `Loading ${shortened([b && cloud.source, cloud.name].filter(Boolean).join(" "), 60)}: ${text}`);
-      clouds.push(known || (await fetchCloud(cloud, own.signal, tell)));
+      const about = shortened([b && shortSource(cloud.source), cloud.name].filter(Boolean).join(" "), 60);
+      const tell = (text) => own.signal.aborted || stop("loading", `Loading ${about}: ${text}`);
+      const patience = setTimeout(tell, PATIENCE, "the server still reads it, or predicts it first");
+      const progress = (text) => {
+        clearTimeout(patience);
+        tell(text);
+      };
+      try {
+        clouds.push(known || (await fetchCloud(cloud, own.signal, progress)));
+      } finally {
+        clearTimeout(patience);
+      }
     }
     if (!own.signal.aborted) show(clouds, fromAddress);
   } catch (error) {
     if (own.signal.aborted) return;
     views = [];
     $("controls").hidden = true;
-    $("name").textContent = document.title = a.name;
+    $("name").textContent = $("name").title = document.title = a.name;
     $("facts").replaceChildren();
     $("note").hidden = true;
     $("labels").replaceChildren();
@@ -76,7 +87,7 @@ function options(clouds, label) {
   return [...new Set(clouds.map(label))].flatMap((source) => {
     const entries = clouds.filter((cloud) => label(cloud) === source).map((cloud) => make("option", shortened(cloud.name || "scene", LONGEST), { value: cloud.id, title: cloud.name }));
     if (!source) return entries;
-    const named = make("optgroup", "", { label: shortened(source, LONGEST), title: source });
+    const named = make("optgroup", "", { label: shortened(shortSource(source), LONGEST), title: source });
     named.append(...entries);
     return [named];
   });
@@ -95,7 +106,7 @@ function listComparable() {
   const others = given.clouds.filter((cloud) => cloud !== current);
   const same = others.filter((cloud) => cloud.name === current.name);
   const rest = others.filter((cloud) => cloud.name !== current.name);
-  const twins = same.map((cloud) => make("option", shortened(cloud.source || cloud.name, LONGEST), { value: cloud.id, title: cloud.source }));
+  const twins = same.map((cloud) => make("option", shortened(shortSource(cloud.source) || cloud.name, LONGEST), { value: cloud.id, title: cloud.source }));
   const twinGroup = make("optgroup", "", { label: "this scene of" });
   twinGroup.append(...twins);
   $("compare").replaceChildren(make("option", "nothing", { value: "" }), ...(twins.length ? [twinGroup] : []), ...options(rest, (cloud) => cloud.source));

@@ -3,14 +3,14 @@
 const $ = (id) => document.getElementById(id);
 const given = JSON.parse($("header").textContent);
 
-// One view, or two side by side: { id, header, points }. Everything is in the frame of the first one's coordinates.
+// One view, or two side by side: { id, place, header, points }; those of one place share camera and box. Everything is in the frame of the first one's coordinates.
 let views = [];
 let bounds = { low: [0, 0, 0], size: [1, 1, 1] };
 let ceiling = 1; // share of the height
 let drawing;
 
 const defaults = () => ({
-  mode: given.start.mode, low: [0, 0, 0], high: [1, 1, ceiling], front: 0, size: 1,
+  mode: given.start.mode, low: [0, 0, 0], high: [1, 1, ceiling], front: ceiling < 1 ? drawing.orbit.opening : 0, size: 1,
   wrong: false, relief: true, dark: given.start.dark, view: "side", hidden: new Set(),
 });
 const state = { ...defaults(), saved: [] }; // view: "side", "top", or "own" once the camera was moved
@@ -30,6 +30,15 @@ function shortened(text, longest) {
   if (text.length <= longest) return text;
   const head = Math.ceil((longest - 1) / 2);
   return text.slice(0, head) + "…" + text.slice(text.length - (longest - 1 - head));
+}
+
+// What tells the sources apart: "/a/long/path/runs/erda" is "erda" beside "/a/long/path/runs/supervised".
+const sources = [...new Set((given.clouds || given.pair || []).map((cloud) => cloud.source))];
+function shortSource(source) {
+  const paths = sources.map((path) => path.split(/[\\/]/));
+  let same = 0;
+  while (paths.every((path) => path.length > same + 1 && path[same] === paths[0][same])) same++;
+  return source.split(/[\\/]/).slice(same).join("/");
 }
 
 // The switches go by name, so that they mean the same in every scene and in both of two.

@@ -367,7 +367,7 @@ def test_what_cannot_be_written(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_keeps_the_older_file(tmp_path, monkeypatch):
-    from pointseg.data.formats import ply
+    from pointseg.data.formats import ply_copy
 
     path, target = tmp_path / "a.ply", tmp_path / "b.ply"
     make_ply(path, cloud(4))
@@ -376,7 +376,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_older_file(tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ply.shutil, "copyfileobj", full)
+    monkeypatch.setattr(ply_copy.shutil, "copyfileobj", full)
     with pytest.raises(InputError, match=r"cannot write .*b.ply: No space left on device"):
         write_predictions(path, target, np.zeros(4, int))
     assert target.read_text() == "older"

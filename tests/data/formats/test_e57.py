@@ -140,6 +140,27 @@ def spherical(path, values):
     image.close()
 
 
+def test_fields_of_an_earlier_namespace_are_read_and_replaced(tmp_path, monkeypatch):
+    first, second, third = (tmp_path / f"{name}.e57" for name in "abc")
+    write(first, [(scan_fields(4, 0), [1, 0, 0, 0], [0, 0, 0])])
+    with monkeypatch.context() as earlier:
+        earlier.setattr("pointseg.data.formats.e57_copy._URI", "https://example.org/earlier")
+        write_predictions(first, second, np.arange(4))
+    assert namespaces(second)["pointseg"] == "https://example.org/earlier"
+    assert read_cloud(second, label_field="pred").label.tolist() == [0, 1, 2, 3]
+    write_predictions(second, third, np.arange(4)[::-1])
+    assert namespaces(third)["pointseg"] == "urn:pointseg:e57"
+    assert read_cloud(third, label_field="pred").label.tolist() == [3, 2, 1, 0]
+    np.testing.assert_array_equal(read_cloud(third).coord, read_cloud(first).coord)
+
+
+def namespaces(path):
+    image = lib.ImageFile(str(path), "r")
+    found = {image.extensionsPrefix(i): image.extensionsUri(i) for i in range(image.extensionsCount())}
+    image.close()
+    return found
+
+
 def test_spherical_coordinates(tmp_path):
     quarter = np.pi / 2
     values = {

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 
 import pytest
@@ -7,10 +6,6 @@ import torch
 from pointseg.minkowski import triton as fast
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.triton.device import interpreted
-
-# Triton reads this when a kernel is defined, so it is set before any kernel is imported.
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture
