@@ -13,6 +13,7 @@ from pointseg.data.dataset import voxel_features
 from pointseg.data.scene import PreparedScene
 from pointseg.data.voxel import VoxelGrid
 from pointseg.inference.tile_network import require_finite, voxel_logits
+from pointseg.methods.base import evaluating
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,8 @@ def predict_scene(
     grid = scene.sound_grid(voxel_size)
     position = np.asarray(scene.coord)[grid.point]
     inputs = voxel_features(position, grid.color, float(np.asarray(scene.coord[:, 2]).min()), features)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         probability = voxel_probabilities(model, grid, inputs, device, precision)
-    finally:
-        model.train(was_training)
     return ScenePrediction.of(grid, probability)
 
 

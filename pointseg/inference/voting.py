@@ -19,6 +19,7 @@ from pointseg.data.scene import PreparedScene
 from pointseg.data.voxel import voxelize
 from pointseg.errors import InputError
 from pointseg.inference.predict import ScenePrediction, predict_scene, voxel_probabilities
+from pointseg.methods.base import evaluating
 
 SCALES = (1.0, 0.95, 1.05)
 
@@ -91,15 +92,11 @@ def predict_by_votes(
         return predict_scene(model, scene, voxel_size=voxel_size, features=features, device=device, precision=precision)
     stored, raw = scene.sound_grid(voxel_size), np.asarray(scene.coord)
     total = 0
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for number, view in enumerate(views(votes)):
             coord = raw if number == 0 else view.of(raw)
             grid = stored if number == 0 else voxelize(coord, voxel_size, color=scene.color)
             inputs = voxel_features(coord[grid.point], grid.color, float(coord[:, 2].min()), features)
             share = voxel_probabilities(model, grid, inputs, device, precision)
             total = total + share[grid.inverse[stored.point]]
-    finally:
-        model.train(was_training)
     return ScenePrediction.of(stored, np.asarray(total) / votes)
