@@ -5,6 +5,7 @@ They are started by torchrun, or by anything else that sets its variables. The f
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -102,6 +103,9 @@ def joined(device: str | None, timeout: timedelta = TIMEOUT) -> Iterator[torch.d
 
 
 def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
+    # Its functions keep the group that exists when they are imported, as by the first optimiser made, for good. The
+    # group's threads would then outlive it, and now and then abort a process at its end.
+    importlib.import_module("torch.distributed.nn")
     try:
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",

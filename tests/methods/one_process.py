@@ -7,6 +7,7 @@ import runpy
 import sys
 
 import torch
+import torch.distributed.nn  # before there is a group, which it would keep alive (see pointseg.training.processes)
 from torch import distributed as dist
 
 

@@ -108,6 +108,13 @@ def train_all(root, out):
         in_float64()
         for method, extra in (EXACT | LIKE).items():
             trained(root, f"{out}/{method}", method, *extra)
+        while_joined, own = thread_names(), rank()
+    Path(out, f"threads_{own}.json").write_text(json.dumps([while_joined, thread_names()]))
+
+
+def thread_names():
+    """Of all threads of this process, as the system has them."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
 
 
 def norms():
@@ -204,6 +211,14 @@ def both(job, rooms_root, tmp_path_factory):
 
 def lines(run, kind):
     return [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("rank", range(2))
+def test_no_thread_that_carried_messages_outlives_the_job(both, rank):
+    """It could abort the process at its end, when it lets go of a tensor that Python knew."""
+    while_joined, after = json.loads((both[1] / f"threads_{rank}.json").read_text())
+    assert sum("gloo" in name for name in while_joined) >= 2
+    assert not [name for name in after if "gloo" in name]
 
 
 @pytest.mark.parametrize("method", EXACT)
