@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import nn
 
 from pointseg.errors import InputError
+from pointseg.minkowski.rows import norm_relu
 from pointseg.models.engine import ME, BasicBlock, Bottleneck
 
 
@@ -109,20 +110,23 @@ class MinkUNetBase(nn.Module):
 
     def features(self, x: ME.SparseTensor) -> ME.SparseTensor:
         """The tensor before the last layer, (V, feature_dim) on the rows of ``x``."""
-        out_p1 = self.relu(self.bn0(self.conv0p1s1(x)))
-        out_b1p2 = self.block1(self.relu(self.bn1(self.conv1p1s2(out_p1))))
-        out_b2p4 = self.block2(self.relu(self.bn2(self.conv2p2s2(out_b1p2))))
-        out_b3p8 = self.block3(self.relu(self.bn3(self.conv3p4s2(out_b2p4))))
-        out = self.block4(self.relu(self.bn4(self.conv4p8s2(out_b3p8))))
+        out_p1 = self._level(self.bn0, self.conv0p1s1(x))
+        out_b1p2 = self.block1(self._level(self.bn1, self.conv1p1s2(out_p1)))
+        out_b2p4 = self.block2(self._level(self.bn2, self.conv2p2s2(out_b1p2)))
+        out_b3p8 = self.block3(self._level(self.bn3, self.conv3p4s2(out_b2p4)))
+        out = self.block4(self._level(self.bn4, self.conv4p8s2(out_b3p8)))
 
-        out = self.relu(self.bntr4(self.convtr4p16s2(out)))
+        out = self._level(self.bntr4, self.convtr4p16s2(out))
         out = self.block5(ME.cat(out, out_b3p8))
-        out = self.relu(self.bntr5(self.convtr5p8s2(out)))
+        out = self._level(self.bntr5, self.convtr5p8s2(out))
         out = self.block6(ME.cat(out, out_b2p4))
-        out = self.relu(self.bntr6(self.convtr6p4s2(out)))
+        out = self._level(self.bntr6, self.convtr6p4s2(out))
         out = self.block7(ME.cat(out, out_b1p2))
-        out = self.relu(self.bntr7(self.convtr7p2s2(out)))
+        out = self._level(self.bntr7, self.convtr7p2s2(out))
         return self.block8(ME.cat(out, out_p1))
+
+    def _level(self, norm: nn.Module, x: ME.SparseTensor) -> ME.SparseTensor:
+        return norm_relu(norm, self.relu, x)
 
     def _down(self) -> ME.MinkowskiConvolution:
         return ME.MinkowskiConvolution(self.inplanes, self.inplanes, kernel_size=2, stride=2, dimension=self.D)

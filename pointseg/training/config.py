@@ -132,7 +132,7 @@ class TrainConfig:
         seed: of initial weights, scene order and augmentation.
         precision: ``fp32``, or ``bf16`` or ``fp16`` for autocast, the latter with a scaled loss.
         ema_momentum: of the moving average of the network that is scored and saved in its place; 0 = none.
-        compile: let ``torch.compile`` translate the network.
+        compile: let ``torch.compile`` translate what stands between convolutions.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

@@ -73,7 +73,7 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
         first_does(lambda: held.enter_context(locked(run.path)))
         held.enter_context(lost_loaders_told())
         held.enter_context(writers_fail_once())
-        held.enter_context(compiling(run.config))
+        held.enter_context(compiling(run.config, device))
         first_does(lambda: _remove_leftovers(run))
         return _train(run, device, workers, on_step)
 

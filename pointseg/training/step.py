@@ -9,10 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pointseg.errors import InputError
 from pointseg.inference.tile_network import AUTOCAST
 from pointseg.methods import METHODS, Batch, LossTerms, Method
 from pointseg.methods.distributed import all_reduce_sum
 from pointseg.methods.teacher import Teacher
+from pointseg.minkowski.rows import compiled_rows, norm_relu
+from pointseg.models.engine import DEFAULT, ENGINES, ME, VARIABLE
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.averaging import average_gradients
 from pointseg.training.config import TrainConfig
@@ -31,21 +34,36 @@ def build(run: Run, device: torch.device) -> tuple[Segmentor, Method, torch.opti
     # Before the method copies teachers: they are to see the rows of all processes too.
     synced(model), synced(method)
     method.prepare(model)
-    if config.compile:
-        model.compile(dynamic=True)
     return model, method, build_optimizer(_trained(model), config.optimizer, _trained(method))
 
 
 @contextmanager
-def compiling(config: TrainConfig) -> Iterator[None]:
-    """While a network that ``build`` compiled is used: what cannot be translated runs as it is, and torch says so."""
+def compiling(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """While networks run as ``config.compile`` wants them to.
+
+    Raises:
+        InputError: the network is to be compiled, and cannot be on this device or with this engine.
+    """
     if not config.compile:
         yield
         return
-    import torch._dynamo
-
-    with torch._dynamo.config.patch(suppress_errors=True):
+    if ME.__name__ != ENGINES[DEFAULT]:
+        raise InputError(f"compile is true, which works with pointseg's own engine only; unset {VARIABLE}")
+    with compiled_rows():
+        _try_compiled(device)
         yield
+
+
+def _try_compiled(device: torch.device) -> None:
+    x = ME.SparseTensor(torch.ones(3, 4, device=device), torch.eye(3, 4, dtype=torch.int32, device=device))
+    try:
+        norm_relu(ME.MinkowskiBatchNorm(4).to(device), ME.MinkowskiReLU(), x)
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+        raise InputError(
+            f"compile is true, but torch.compile does not work here ({reason}); it needs a C++ compiler, and Triton on "
+            "a GPU: install them or set compile to false"
+        ) from error
 
 
 def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:

@@ -13,15 +13,17 @@ from methods_bench.cells import BASELINE, METHODS, ROOMS, Variant, cells, suites
 from methods_bench.prepare import labels_name, prepare
 from pointseg.training import Run, load_recipe
 from pointseg.training.batches import as_batch, batches, training_data
-from pointseg.training.step import build, training_step
+from pointseg.training.step import build, compiling, training_step
 
 BAR = 1.10
 STEPS = 1000
 """Of the pretended training: the timed steps lie in its second half, past every warm-up."""
 
+COMPILED = Variant("supervised, compile=true", BASELINE, ("compile=true",))
+
 
 def report(out: Path, *, rounds: int, device: torch.device) -> str:
-    """Time every method's step, in turns, and print the ratios to supervised-only.
+    """Time every method's step, in turns, and print the ratios to supervised-only; last that of a compiled network.
 
     A step is forward, loss, backward, optimiser and moving averages on a batch that is there already; the strong view's
     making and steps in which statistics are recorded (one in ten in training) are left out.
@@ -35,7 +37,7 @@ def report(out: Path, *, rounds: int, device: torch.device) -> str:
     prepare(out, cells([suite], seeds=1), None)
     cell = cells([suite], seeds=1)[0]
     with tempfile.TemporaryDirectory() as folder:
-        runs = {v.name: _run(Path(folder), out / suite.data, labels_name(cell), v) for v in METHODS}
+        runs = {v.name: _run(Path(folder), out / suite.data, labels_name(cell), v) for v in (*METHODS, COMPILED)}
         steps = {name: _stepper(run, device) for name, run in runs.items()}
     for step in steps.values():
         step()
@@ -56,7 +58,7 @@ def _table(least: dict[str, float], rounds: int) -> str:
 
 
 def _run(folder: Path, data: Path, labels: str, variant: Variant) -> Run:
-    settings = [f"data.root={data}", f"data.labels={labels}", *ROOMS, f"steps={STEPS}"]
+    settings = [f"data.root={data}", f"data.labels={labels}", *ROOMS, f"steps={STEPS}", *variant.settings]
     return Run.create(folder / variant.name, load_recipe(f"synthetic_{variant.recipe}", settings))
 
 
@@ -71,11 +73,12 @@ def _stepper(run: Run, device: torch.device) -> Callable[[], float]:
     def step() -> float:
         nonlocal done
         rows = as_batch(batch, step=done, steps=STEPS, monitor=False)
-        started = time.perf_counter()
-        training_step(model, method, optimizer, rows, run.config)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         done += 1
-        return time.perf_counter() - started
+        with compiling(run.config, device):
+            started = time.perf_counter()
+            training_step(model, method, optimizer, rows, run.config)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return time.perf_counter() - started
 
     return step

@@ -13,7 +13,7 @@ from pointseg.methods import METHODS, Batch, Task, View
 from pointseg.training.config import LossConfig, TrainConfig
 from pointseg.training.determinism import deterministic_algorithms, seed_step
 from pointseg.training.schedule import OptimizerConfig, build_optimizer
-from pointseg.training.step import build_average, build_scaler, compiling, training_step
+from pointseg.training.step import build_average, build_scaler, training_step
 
 K = 4
 CPU = torch.device("cpu")
@@ -164,16 +164,6 @@ def test_deterministic_algorithms_end_with_the_block():
     assert not torch.are_deterministic_algorithms_enabled()
     with deterministic_algorithms(False):
         assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_failures_to_compile_are_passed_over_only_while_training():
-    import torch._dynamo
-
-    config = torch._dynamo.config
-    for wanted in (True, False):
-        with compiling(settings(compile=wanted)):
-            assert config.suppress_errors is wanted
-        assert not config.suppress_errors
 
 
 def test_the_scored_network():

@@ -5,6 +5,7 @@ from torch import nn
 from pointseg.minkowski.convolution import MinkowskiConvolution
 from pointseg.minkowski.nonlinearity import MinkowskiReLU
 from pointseg.minkowski.normalization import MinkowskiBatchNorm
+from pointseg.minkowski.rows import add_relu, norm_relu
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
@@ -45,12 +46,10 @@ class BasicBlock(nn.Module):
 
     def body(self, x: SparseTensor) -> SparseTensor:
         """What is added to the shortcut."""
-        return self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        return self.norm2(self.conv2(norm_relu(self.norm1, self.relu, self.conv1(x))))
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        out = self.body(x)
-        out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)
+        return add_relu(self.relu, self.body(x), x if self.downsample is None else self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -85,11 +84,9 @@ class Bottleneck(nn.Module):
 
     def body(self, x: SparseTensor) -> SparseTensor:
         """What is added to the shortcut."""
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.relu(self.norm2(self.conv2(out)))
+        out = norm_relu(self.norm1, self.relu, self.conv1(x))
+        out = norm_relu(self.norm2, self.relu, self.conv2(out))
         return self.norm3(self.conv3(out))
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        out = self.body(x)
-        out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)
+        return add_relu(self.relu, self.body(x), x if self.downsample is None else self.downsample(x))
