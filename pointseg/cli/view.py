@@ -21,7 +21,7 @@ HELP = """Look at clouds, labels and predictions in the browser; write pictures,
 
   pointseg view runs/erda                                       # the held-out scenes, predicted when opened
   pointseg view runs/supervised runs/erda                       # two runs side by side
-  pointseg view data/s3dis --splits Area_5 --labels 1pct_seed0  # prepared scenes and their annotated points
+  pointseg view data/s3dis --splits Area_1 --labels 1pct_seed0  # prepared scenes and their annotated points
   pointseg view scan.laz --label-field classification --classes asprs
   pointseg view runs/erda/predictions --out pictures            # a PNG and an offline page of every scene
   pointseg view a.ply b.ply --html both.html                    # two clouds side by side in one offline page
@@ -134,11 +134,14 @@ def _open(target: Path, wishes: Wishes, args: argparse.Namespace) -> list[Source
 
 def _serve(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
     every = [source for group in sources for source in group]
-    address = "#" + "&".join(f"{side}={every.index(s)}" for side, s in zip("ab", _first_pair(sources), strict=False))
+    first = dict(zip("ab", map(every.index, _first_pair(sources)), strict=False))
+    address = "#" + "&".join(f"{side}={number}" for side, number in first.items())
     clouds = [
         {"id": i, "name": source.name, "source": source.source, "place": source.place or source.name}
         for i, source in enumerate(every)
     ]
+    for side, number in first.items():
+        clouds[number]["first"] = side  # shown where the address does not say what
     page = live_page(clouds, title=every[0].source, mode=args.color or "", dark=args.dark)
     most = args.max_points or MAX_POINTS // len(sources)
     shelf = Shelf(every, lambda cloud, classes: pack_scene(cloud, classes, most))

@@ -10,8 +10,8 @@ from pathlib import Path
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
-from pointseg.viewing.colors import available_modes
-from pointseg.viewing.exports import baked, write_las
+from pointseg.viewing.colors import MODES, available_modes
+from pointseg.viewing.exports import baked, check_complete, write_las
 from pointseg.viewing.figure import scene_png
 from pointseg.viewing.html import pair_html, scene_html
 from pointseg.viewing.payload import MAX_POINTS
@@ -32,7 +32,8 @@ def write_all(sources: Sequence[list[Source]], args: argparse.Namespace) -> int:
             if len(job) == 2:
                 _pair(job, page, args)
             else:
-                cloud, classes = _load(job[0], args)
+                cloud, classes = _load(job[0])
+                _check_shown(job, [cloud], args)
                 _picture(cloud, classes, base.with_name(base.name + ".png"), args)
                 _page(cloud, classes, page, args)
             pages.append(page)
@@ -59,6 +60,7 @@ def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int
                 f"the two targets share {len(pairs)} scenes; name one with --scene ({listed([a for a, _ in pairs])}) "
                 "or use --out DIR."
             )
+        _keep_sources(pairs[0], args)
         _pair(pairs[0], args.html, args)
         print(f"\nOpen {args.html} {_HINT}")
         return 0
@@ -68,7 +70,13 @@ def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int
             f"--scene ({listed(sources[0])}), or use --out DIR."
         )
     source = sources[0][0]
-    cloud, classes = _load(source, args)
+    _keep_sources([source], args)
+    cloud, classes = _load(source)
+    _check_shown([source], [cloud], args)
+    if args.labels is not None and cloud.annotated is None:
+        raise InputError(f"the labels {args.labels!r} hold nothing of {source.name}; leave --labels out.")
+    if args.ply is not None or args.laz is not None:
+        check_complete(cloud)
     if args.png is not None:
         _picture(cloud, classes, args.png, args)
     if args.html is not None:
@@ -88,12 +96,27 @@ def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int
     return 0
 
 
-def _load(source: Source, args: argparse.Namespace) -> tuple[Cloud, Classes]:
-    cloud, classes = source.load()
-    there = available_modes(cloud)
+def _keep_sources(job: Sequence[Source], args: argparse.Namespace) -> None:
+    """Refuse to write over a file that is read: the scan itself, or a prediction that its run stored."""
+    stored = [Path(source.source) / "predictions" / f"{source.name}.ply" for source in job]
+    read = [path for path in [*(source.path for source in job), *stored] if path.is_file()]
+    for target in (args.png, args.html, args.ply, args.laz):
+        if target is not None and target.exists() and any(target.samefile(path) for path in read):
+            raise InputError(f"{target} is the source itself; give another file to write to.")
+
+
+def _check_shown(job: Sequence[Source], clouds: Sequence[Cloud], args: argparse.Namespace) -> None:
+    """Refuse a colouring that none of the clouds has the data for."""
+    there = [mode for mode in MODES if any(mode in available_modes(cloud) for cloud in clouds)]
     for mode in (args.color, args.bake):
         if mode and mode not in there:
-            raise InputError(f"{source.path} cannot be shown as {mode!r}; what it holds allows {', '.join(there)}.")
+            names = " and ".join(str(source.path) for source in job)
+            holds = "it holds" if len(clouds) == 1 else "they hold"
+            raise InputError(f"{names} cannot be shown as {mode!r}; what {holds} allows {', '.join(there)}.")
+
+
+def _load(source: Source) -> tuple[Cloud, Classes]:
+    cloud, classes = source.load()
     if cloud.num_classes and classes.dataset == "numbered":
         print(
             f"{source.path}: no class names are known, so ids are shown as 'class 0' and on; name them with --classes."
@@ -113,7 +136,8 @@ def _page(cloud: Cloud, classes: Classes, path: Path, args: argparse.Namespace) 
 
 
 def _pair(pair: Sequence[Source], path: Path, args: argparse.Namespace) -> None:
-    (one, classes), (other, others) = (_load(source, args) for source in pair)
+    (one, classes), (other, others) = (_load(source) for source in pair)
+    _check_shown(pair, (one, other), args)
     if not (classes.names[: len(others.names)] == others.names or others.names[: len(classes.names)] == classes.names):
         raise InputError(
             f"{pair[0].path} has the classes {', '.join(classes.names)}, {pair[1].path} has {', '.join(others.names)}; "

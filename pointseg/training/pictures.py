@@ -10,6 +10,7 @@ from pointseg.data.scene import PreparedScene
 from pointseg.inference.predict import ScenePrediction
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.figure import draw_scene
+from pointseg.viewing.scores import label_pairs
 from pointseg.viewing.thinning import even_steps
 from pointseg.viewing.thumbnail import mesh_thumbnail
 
@@ -20,7 +21,7 @@ WIDTH = 1000
 """Pixels of a picture."""
 
 MAX_POINTS = 500_000
-"""Points drawn of a scene: several for every pixel of a panel."""
+"""Points kept of a scene: several for every pixel of a panel."""
 
 
 class PredictionPictures:
@@ -39,14 +40,16 @@ class PredictionPictures:
         name = f"{scene.split}/{scene.name}"
         if name not in self.clouds and len(self.clouds) >= SCENES:
             return
-        count = scene.num_points
+        count, pred = scene.num_points, prediction.pred
         index = np.arange(count) if count <= MAX_POINTS else even_steps(count, MAX_POINTS)
         self.clouds[name] = Cloud(
             coord=np.asarray(scene.coord)[index],
             color=None if scene.color is None else np.asarray(scene.color)[index],
             gt=None if scene.segment is None else np.asarray(scene.segment)[index],
-            pred=prediction.voxel_pred[np.asarray(prediction.grid.inverse)[index]],
+            pred=pred[index],
             name=name,
+            # The scores beside the picture are those of all points.
+            whole=None if len(index) == count else label_pairs(scene.segment, pred, count),
         )
 
     def thumbnails(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -27,6 +27,7 @@ SHOWS_CLASSES = ("gt", "pred", "pseudo", "annotated")
 _BAR_HEIGHT = 14
 _RAMPS = ("confidence", "entropy", "height")
 _WITHOUT_CLASS = {"gt": "ignored", "pred": "not predicted", "pseudo": "no pseudo-label"}
+_PAIRED = {"gt": 0, "pred": 1}  # the columns of ``Cloud.whole``
 _AXES: tuple[tuple[RGB, str], ...] = (((255, 128, 128), "+x"), ((128, 255, 128), "+y"), ((128, 128, 255), "+z"))
 
 
@@ -35,17 +36,17 @@ def header(cloud: Cloud, drawn: int, iou: np.ndarray | None, named: bool, width:
 
     Args:
         cloud: N points.
-        drawn: how many of them the picture shows.
+        drawn: how many of the scene's points the picture shows.
         iou: (K,) in [0, 1], NaN where unknown; None without scores.
         named: whether the legend lists classes, with their IoU.
         width: pixels.
         style: of the picture.
     """
     extent = np.ptp(cloud.coord, axis=0)
-    facts = [f"{cloud.num_points:,} points   {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} m"]
-    if drawn < cloud.num_points:
-        kept = "" if cloud.annotated is None else " and every annotated point"
-        facts.append(f"drawn: {short_count(drawn)} of {short_count(cloud.num_points)}, an even share{kept}")
+    facts = [f"{cloud.total_points:,} points   {extent[0]:.1f} x {extent[1]:.1f} x {extent[2]:.1f} m"]
+    if drawn < cloud.total_points:
+        kept = "" if cloud.annotated is None else " and the annotated points"
+        facts.append(f"drawn: {short_count(drawn)} of {short_count(cloud.total_points)}, an even share{kept}")
     left = _text_block(cloud.name or "scene", facts, width, style)
     right = _score_block(cloud, iou, named, width, style)
     if right is None or left.width + right.width + style.px(40) > width:
@@ -85,7 +86,7 @@ def legend_entries(
     for mode in SHOWS_CLASSES:
         ids = getattr(cloud, mode)
         if mode in modes and ids is not None:
-            present = np.unique(ids)
+            present = np.unique(ids if cloud.whole is None or mode not in _PAIRED else cloud.whole[:, _PAIRED[mode]])
             used[present[present >= 0]] = True
             without += [_WITHOUT_CLASS[mode]] if mode in _WITHOUT_CLASS and (present < 0).any() else []
     entries: list[tuple[RGB, str]] = []
@@ -132,13 +133,12 @@ def ramp_bar(mode: str, low: str, high: str, width: int, style: Style) -> Image.
 
 
 def _score_block(cloud: Cloud, iou: np.ndarray | None, named: bool, width: int, style: Style) -> Image.Image | None:
-    error = cloud.error
-    if iou is None or error is None or not np.isfinite(iou).any():
+    wrong = cloud.wrong_share
+    if iou is None or wrong is None or not np.isfinite(iou).any():
         return None
     present = np.isfinite(iou)
-    share = 100 * float((error == 1).sum()) / max(int((error >= 0).sum()), 1)
     below = ", IoU of each below" if named else ""
-    text = f"mean over its {int(present.sum())} classes{below}   {share:.1f} % of points wrong"
+    text = f"mean over its {int(present.sum())} classes{below}   {100 * wrong:.1f} % of points wrong"
     return _text_block(f"mIoU {100 * float(iou[present].mean()):.1f} %", [text], width, style)
 
 

@@ -33,6 +33,8 @@ class Cloud:
         offset: metres (x, y, z) to add to ``coord`` to come back to the scan's own coordinates.
         whole: (P, 3) int64 true class, predicted class (-1: none) and number of points, of all points of a scene that
             this cloud is a share of; counts and scores are then these. ``None`` if the cloud is the scene.
+        even: (N,) bool, of such a cloud the points that are an even share of the scene, where others are held beside
+            them because they matter. ``None`` if all are.
 
     Raises:
         InputError: if the parts disagree in length or hold values outside the ranges above.
@@ -50,6 +52,7 @@ class Cloud:
     name: str = ""
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     whole: np.ndarray | None = None
+    even: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         coord = _coordinates(self.coord)
@@ -67,6 +70,8 @@ class Cloud:
             object.__setattr__(self, "entropy", _floats(self.entropy, (n,), "entropy", 0, np.inf))
         if self.normal is not None:
             object.__setattr__(self, "normal", _floats(self.normal, (n, 3), "normal", -_LONGEST, _LONGEST))
+        if self.even is not None and (self.even.shape != (n,) or self.even.dtype != bool):
+            raise InputError(f"even must be bool of shape ({n},), got {self.even.dtype} of shape {self.even.shape}.")
         offset = np.asarray(self.offset, dtype=np.float64)
         if offset.shape != (3,) or not np.isfinite(offset).all():
             raise InputError(f"offset must be three finite numbers (metres), got {self.offset!r}.")
@@ -93,6 +98,19 @@ class Cloud:
         wrong = (self.gt != self.pred).astype(np.int8)
         wrong[self.gt == IGNORED] = -1
         return wrong
+
+    @property
+    def wrong_share(self) -> float | None:
+        """Wrong points of the scene as a share of those with a true class (0 without any); None without ``error``."""
+        error = self.error
+        if error is None:
+            return None
+        if self.whole is None:
+            wrong, known = int((error == 1).sum()), int((error >= 0).sum())
+        else:
+            gt, pred, points = self.whole[self.whole[:, 0] != IGNORED].T
+            wrong, known = int(points[gt != pred].sum()), int(points.sum())
+        return wrong / max(known, 1)
 
     @property
     def num_classes(self) -> int:
@@ -166,5 +184,11 @@ def _floats(values: np.ndarray, shape: tuple[int, ...], part: str, low: float, h
     # Written so that NaN is refused too.
     if values.size and not (values.min() >= low and values.max() <= high and np.isfinite(values.max())):
         limits = f"in [{low:g}, {high:g}]" if np.isfinite(high) else f"finite and at least {low:g}"
-        raise InputError(f"{part} goes from {values.min():g} to {values.max():g}; it must be {limits}.")
+        nan = np.argwhere(np.isnan(values))
+        got = (
+            f"is nan at point {nan[0, 0]} (the first is 0)"
+            if len(nan)
+            else f"goes from {values.min():g} to {values.max():g}"
+        )
+        raise InputError(f"{part} {got}; it must be {limits}.")
     return np.ascontiguousarray(values, dtype=np.float32)

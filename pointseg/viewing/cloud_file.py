@@ -17,7 +17,7 @@ from pointseg.viewing.holding import MAX_HELD, Holding
 from pointseg.viewing.ply import is_ours, needed_offset, unit_normals
 
 _IDS = ("pred", "gt", "pseudo", "annotated")
-_FLOATS = ("confidence", "entropy")
+_FLOATS = {"confidence": 1.0, "entropy": float(np.finfo(np.float32).max)}  # the largest value that each can have
 
 
 def read_view(
@@ -38,7 +38,8 @@ def read_view(
             ``Holding``), and the name says so; counts and scores stay those of the file.
 
     Raises:
-        InputError: As ``iter_cloud``; label values that are no class ids, or that ``classes`` does not know.
+        InputError: As ``iter_cloud``; label values that are no class ids, or that ``classes`` does not know; a
+            confidence or entropy that is none.
     """
     path = Path(path)
     info = inspect_cloud(path, label_field=label_field)
@@ -49,10 +50,11 @@ def read_view(
     names = tuple(fields.values())
     more = iter_fields(path, names) if names else repeat({})
     offset: np.ndarray | None = None
-    kept = Holding(info.num_points, max_points)
+    kept, read = Holding(info.num_points, max_points), 0
     for chunk, columns in zip(iter_cloud(path, label_field=label_field), more, strict=False):
         offset = needed_offset(chunk.coord) if offset is None else offset
-        parts = {"coord": chunk.coord - offset} | _parts(path, chunk, columns, fields)
+        parts = {"coord": chunk.coord - offset} | _parts(path, chunk, columns, fields, read)
+        read += len(chunk.coord)
         if label_field is not None and chunk.label is not None:
             parts["gt"] = _classes(path, chunk.label, classes, label_field)
         kept.add(parts)
@@ -61,16 +63,30 @@ def read_view(
     return Cloud(**kept.parts(), name=path.stem + kept.note, offset=(x, y, z), whole=kept.whole)
 
 
-def _parts(path: Path, chunk: RawCloud, columns: Columns, fields: dict[str, str]) -> dict[str, np.ndarray]:
-    """Everything but coordinates and a named ground truth."""
+def _parts(path: Path, chunk: RawCloud, columns: Columns, fields: dict[str, str], first: int) -> dict[str, np.ndarray]:
+    """Everything but coordinates and a named ground truth, of the points from ``first`` on."""
     parts: dict[str, np.ndarray] = {}
     if chunk.color is not None:
         parts["color"] = chunk.color
     if chunk.normal is not None:
         parts["normal"] = unit_normals(chunk.normal)
     for part, name in fields.items():
-        parts[part] = columns[name].astype(np.float32) if part in _FLOATS else _whole(path, columns[name], name)
+        values = columns[name]
+        parts[part] = _sureness(path, values, name, part, first) if part in _FLOATS else _whole(path, values, name)
     return parts
+
+
+def _sureness(path: Path, values: np.ndarray, name: str, part: str, first: int) -> np.ndarray:
+    """A column of confidences or entropies as float32; other tools write "no value" as NaN."""
+    values = values.astype(np.float32)
+    bad = np.flatnonzero(~((values >= 0) & (values <= _FLOATS[part])))
+    if len(bad):
+        allowed = "0 to 1" if part == "confidence" else "0 or more, in nats"
+        raise InputError(
+            f"{path}: point {first + bad[0]} (the first is 0) has {name} = {values[bad[0]]:g}; allowed is {allowed}: "
+            "give such points a value or remove them, or rename the field if it is something else."
+        )
+    return values
 
 
 def _whole(path: Path, values: np.ndarray, name: str) -> np.ndarray:

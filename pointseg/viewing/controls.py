@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from pointseg.viewing.opening import cut_ceiling
 MODE_KEYS = "1234567890"
 SIZES = (1.0, 20.0)  # pixels of a point
 _START_SIZE = 3.0
-_PREDICTED = ("pred", "confidence", "entropy")
+_SHOWN_BY = {"pred": "pred", "confidence": "pred", "entropy": "pred", "pseudo": "pseudo"}
+_LABELS = {"gt": "ground truth", "pred": "prediction", "pseudo": "pseudo-label", "annotated": "annotation"}
+_NO_LABELS = "this cloud has no labels, so no class can be hidden"
 
 KEYS = {
     "1 to 9, 0": "colourings, in the order listed",
@@ -30,7 +33,7 @@ KEYS = {
     "s t": "view from the side, from above",
     "p": "save the picture",
     "r": "everything back to the start",
-    "h": "this list",
+    "h": "this list, and the classes",
     "q": "close",
 }
 
@@ -104,17 +107,19 @@ class Controls:
         return actions[key]() if key in actions else Reaction("nothing", "")
 
     def help(self) -> str:
-        """The keys and the colourings, a line each."""
+        """The keys, the colourings and the classes that have points, a line each."""
         modes = [
             f"  {key}  {MODES[mode].title}{' (shown)' if mode == self.mode else ''}"
             for key, mode in zip(MODE_KEYS, self.modes, strict=False)
         ]
-        return "\n".join(["keys:", *(f"  {key:<10} {what}" for key, what in KEYS.items()), "colourings:", *modes])
+        keys = [f"  {key:<10} {what}" for key, what in KEYS.items()]
+        return "\n".join(["keys:", *keys, "colourings:", *modes, *self._class_list()])
 
     def keep(self) -> np.ndarray:
         """(N,) bool: the points to show."""
         keep = self._opening.keep.copy() if self.cut else np.ones(self.cloud.num_points, dtype=bool)
-        ids, error = self._switched(), self.cloud.error
+        ids = None if self._by is None else getattr(self.cloud, self._by)
+        error = self.cloud.error
         if ids is not None and self.hidden:
             keep &= ~np.isin(ids, list(self.hidden))
         if self.wrong_only and error is not None:
@@ -125,13 +130,31 @@ class Controls:
         """(N, 3) uint8 in the chosen colouring."""
         return colorize(self.cloud, self.mode, self.classes)
 
-    def _switched(self) -> np.ndarray | None:
-        """The labels that the class switches act on: those shown, else the truth, else the prediction."""
-        if self.mode == "pseudo":
-            return self.cloud.pseudo
-        if self.mode in _PREDICTED and self.cloud.pred is not None:
-            return self.cloud.pred
-        return self.cloud.pred if self.cloud.gt is None else self.cloud.gt
+    def enlarged(self) -> np.ndarray:
+        """(N,) bool: the points to draw larger than others, of those shown."""
+        if self.mode != "annotated" or self.cloud.annotated is None:
+            return np.zeros(self.cloud.num_points, dtype=bool)
+        return self.keep() & (self.cloud.annotated != IGNORED)
+
+    @property
+    def _by(self) -> str | None:
+        """The labels that the class switches act on: those shown, else what is known best; None without any."""
+        wanted = (_SHOWN_BY.get(self.mode, "gt"), *_LABELS)
+        return next((name for name in wanted if getattr(self.cloud, name) is not None), None)
+
+    @cached_property
+    def _counts(self) -> dict[str, np.ndarray]:
+        """(K,) points of each class, by each of the labels there are."""
+        there = {name: ids for name in _LABELS if (ids := getattr(self.cloud, name)) is not None}
+        return {name: np.bincount(ids[ids >= 0], minlength=self.classes.num_classes) for name, ids in there.items()}
+
+    def _class_list(self) -> list[str]:
+        """A line for each class that has points, with its colour as web pages write it, under a heading."""
+        if self._by is None:
+            return []
+        there = np.flatnonzero(self._counts[self._by]).tolist()
+        lines = [f"  #{bytes(self.classes.colors[k]).hex()}  {self._named(k)}" for k in there]
+        return [f"classes by {_LABELS[self._by]}:", *lines]
 
     def _choose_mode(self, place: int) -> Reaction:
         if place >= len(self.modes):
@@ -140,29 +163,31 @@ class Controls:
         return Reaction("points", MODES[self.mode].title)
 
     def _choose_class(self, step: int) -> Reaction:
-        if self._switched() is None:
-            return Reaction("nothing", "this cloud has no labels, so no class can be hidden")
+        if self._by is None:
+            return Reaction("nothing", _NO_LABELS)
         self.chosen = (self.chosen + step) % self.classes.num_classes
-        return Reaction("nothing", f"class {self._named()}; space shows or hides it")
+        return Reaction("nothing", f"class {self._named(self.chosen)}; space shows or hides it")
 
-    def _named(self) -> str:
-        ids = self._switched()
-        count = 0 if ids is None else int((ids == self.chosen).sum())
-        state = "hidden" if self.chosen in self.hidden else "shown"
-        return f"{self.classes.names[self.chosen]} ({count:,} points, {state})"
+    def _named(self, k: int) -> str:
+        """A class, how many points it has, where annotated points are shown how many of those, and whether it shows."""
+        told = [] if self._by in (None, "annotated") else [f"{self._counts[self._by][k]:,} points"]
+        if "annotated" in (self._by, self.mode):
+            told.append(f"{self._counts['annotated'][k]:,} annotated")
+        told.append("hidden" if k in self.hidden else "shown")
+        return f"{self.classes.names[k]} ({', '.join(told)})"
 
     def _switch_class(self) -> Reaction:
-        if self._switched() is None:
-            return Reaction("nothing", "this cloud has no labels, so no class can be hidden")
+        if self._by is None:
+            return Reaction("nothing", _NO_LABELS)
         self.hidden ^= {self.chosen}
-        return Reaction("points", self._named())
+        return Reaction("points", self._named(self.chosen))
 
     def _only_class(self) -> Reaction:
-        if self._switched() is None:
-            return Reaction("nothing", "this cloud has no labels, so no class can be hidden")
+        if self._by is None:
+            return Reaction("nothing", _NO_LABELS)
         others = {k for k in range(IGNORED, self.classes.num_classes) if k != self.chosen}
         self.hidden = set() if self.hidden == others else others
-        return Reaction("points", f"only {self._named()}" if self.hidden else "all classes")
+        return Reaction("points", f"only {self._named(self.chosen)}" if self.hidden else "all classes")
 
     def _switch_ceiling(self) -> Reaction:
         if self._opening.height is None:

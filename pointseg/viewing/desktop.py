@@ -25,6 +25,8 @@ from pointseg.viewing.thinning import select_points
 _MAX_POINTS = 20_000_000
 _SIZE = (1280, 800)
 _ZOOM = 0.9  # of Open3D's measure: a room fills the window and nothing of it is cut off
+_BALL = 6  # times as wide as a point; half of it is in the surface
+_MOST_BALLS = 20_000  # where more points are to be enlarged, there is no room between them to be
 _ELSEWHERE = "use --html or --png, or the live view in a browser, instead"
 # GLFW's numbers; letters and digits are their ASCII codes. "=" is the key of "+" where that needs shift.
 _KEY_CODES = {"+": (61, 334), "-": (45, 333), ",": (44,), ".": (46,), " ": (32,)}
@@ -130,6 +132,7 @@ class Window:
         if not made or self._window.get_render_option() is None:
             raise InputError(f"Open3D could not open a window on this display; {_ELSEWHERE}.")
         self._points = self._open3d.geometry.PointCloud()
+        self._balls = self._open3d.geometry.TriangleMesh()
         self._first = True
         self._react(Reaction("start", ""))
         for key in f"{MODE_KEYS}coxbstprh,. +-":
@@ -173,6 +176,8 @@ class Window:
             self._update_points()
         if reaction.do in ("look", "start"):
             self._update_look()
+        if reaction.do in ("points", "look", "start"):
+            self._update_balls()
         if reaction.do in ("side", "top", "start"):
             self._look_from(reaction.do)
         if reaction.do == "picture":
@@ -188,6 +193,24 @@ class Window:
             self._points.colors = vectors(self._controls.colors()[keep] / 255)
             self._window.add_geometry(self._points, reset_bounding_box=self._first)
             self._first = False
+
+    def _update_balls(self) -> None:
+        """Open3D draws all points of a window in one size, so each one to enlarge gets a ball around it."""
+        self._window.remove_geometry(self._balls, reset_bounding_box=False)
+        chosen = np.flatnonzero(self._controls.enlarged())
+        if not 0 < len(chosen) <= _MOST_BALLS:
+            return
+        coord = self._controls.cloud.coord
+        # The window shows about the scene's diagonal at first, and a ball is as large then as a point would be.
+        pixel = float(np.linalg.norm(np.ptp(coord, axis=0))) / _SIZE[1]
+        ball = self._open3d.geometry.TriangleMesh.create_sphere(_BALL * self._controls.size / 2 * pixel, resolution=6)
+        corners, sides = np.asarray(ball.vertices), np.asarray(ball.triangles)
+        starts = len(corners) * np.arange(len(chosen))
+        vectors = self._open3d.utility.Vector3dVector
+        self._balls.vertices = vectors((coord[chosen][:, None] + corners).reshape(-1, 3).astype(np.float64))
+        self._balls.triangles = self._open3d.utility.Vector3iVector((starts[:, None, None] + sides).reshape(-1, 3))
+        self._balls.vertex_colors = vectors(np.repeat(self._controls.colors()[chosen] / 255, len(corners), axis=0))
+        self._window.add_geometry(self._balls, reset_bounding_box=False)
 
     def _update_look(self) -> None:
         options = self._window.get_render_option()

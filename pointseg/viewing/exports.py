@@ -17,6 +17,7 @@ from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import check_classes, colorize
 from pointseg.viewing.fields import LABEL_FIELDS
+from pointseg.viewing.holding import MAX_HELD
 
 _SCALE = 0.001  # metres
 _PREFIX = "pointseg: "  # marks the fields that 'pointseg predict' may replace
@@ -31,6 +32,19 @@ def baked(cloud: Cloud, classes: Classes, mode: str) -> Cloud:
         InputError: as ``colorize``.
     """
     return replace(cloud, color=colorize(cloud, mode, classes))
+
+
+def check_complete(cloud: Cloud) -> None:
+    """Refuse to export a share of a scene: the file would pass for the scene, and wrong points would be too many in it.
+
+    Raises:
+        InputError: naming how many points are held.
+    """
+    if cloud.whole is not None:
+        raise InputError(
+            f"{cloud.name} has {cloud.total_points:,} points, and an export holds at most {MAX_HELD:,}; predictions on "
+            "all of them are written by 'pointseg predict', for anything else cut the scan into parts."
+        )
 
 
 def write_las(
@@ -55,7 +69,8 @@ def write_las(
         What the classification's values stand for; empty where it is 0 throughout.
 
     Raises:
-        InputError: another ending, no points, ids that ``classes`` lacks, no folder, or laspy is not installed.
+        InputError: another ending, no points, a share of a scene, ids that ``classes`` lacks, no folder, or laspy is
+            not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in (".las", ".laz"):
@@ -64,6 +79,7 @@ def write_las(
         raise InputError(f"the cloud {cloud.name!r} has no points, so there is nothing to write.")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} of {path.name} does not exist; make it first.")
+    check_complete(cloud)
     check_classes(cloud, classes)
     laspy = _laspy(path)
     records = _reference_records(laspy, path, crs)

@@ -45,8 +45,8 @@ from pointseg.viewing.splat import (
 from pointseg.viewing.thinning import even_steps
 
 _MAX_DRAWN = 4_000_000  # points: many for every pixel of a panel
-_COLUMNS = ("rgb", "gt", "pred", "error")
-_MOST_COLUMNS = 4  # side by side
+_COLUMNS = ("rgb", "annotated", "pseudo", "gt", "pred", "error")
+_MOST_COLUMNS = 5  # side by side; six are three and three
 _PANEL = 460
 _GAP = 16
 _WIDTHS = (480, 4000)  # of a picture whose width was asked for: legible, and drawn in less than 4 GB
@@ -110,14 +110,14 @@ def draw_scene(
 ) -> Image.Image:
     """A scene in several colourings, from above and from the side.
 
-    A room's ceiling is cut away, and the picture says where. Up to four colourings stand side by side, further ones
+    A room's ceiling is cut away, and the picture says where. Up to five colourings stand side by side, further ones
     below. Annotated points are enlarged.
 
     Args:
         cloud: N points.
         classes: names and colours of the class ids.
-        modes: names of ``MODES``, in this order; without any, colour, ground truth, prediction and error as far as
-            the cloud has them, and height where it has none of them.
+        modes: names of ``MODES``, in this order; without any, colour, annotated points, pseudo-label, ground truth,
+            prediction and error as far as the cloud has them, and height where it has none of them.
         dark: light letters on a dark ground.
         width: pixels of the whole picture, 480 to 4000; letters grow with it so that, printed 170 mm wide, none is
             smaller than 7 points. None makes every panel 460 pixels wide.
@@ -164,10 +164,10 @@ def _layout(count: int, dark: bool, width: int | None) -> _Layout:
 
 
 def _drawn(cloud: Cloud) -> np.ndarray:
-    """The points (M,) that are drawn: all, or an even share of them and every annotated one."""
-    if cloud.num_points <= _MAX_DRAWN:
-        return np.arange(cloud.num_points)
-    share = even_steps(cloud.num_points, _MAX_DRAWN)
+    """The points (M,) that are drawn: all, or an even share of the scene and every annotated one."""
+    share = np.arange(cloud.num_points) if cloud.even is None else np.flatnonzero(cloud.even)
+    if len(share) > _MAX_DRAWN:
+        share = share[even_steps(len(share), _MAX_DRAWN)]
     return share if cloud.annotated is None else np.union1d(share, np.flatnonzero(cloud.annotated != IGNORED))
 
 

@@ -11,7 +11,7 @@ from pointseg.viewing.thinning import even_steps, short_count
 MAX_HELD = 20_000_000
 """Points of a scene held at a time; of a larger one an even share, and up to as many that matter."""
 
-_WRONG, _ANNOTATED = 1, 2  # what makes a point matter
+_EVEN, _WRONG, _ANNOTATED = 0, 1, 2  # why a point is held
 
 
 class Holding:
@@ -41,7 +41,7 @@ class Holding:
             return
         self._count(parts)
         rank = _ranks(parts, n)
-        rank[even_steps(n, self._seen * self._most // self._total - first * self._most // self._total)] = 0
+        rank[even_steps(n, self._seen * self._most // self._total - first * self._most // self._total)] = _EVEN
         for level, stride in self._stride.items():
             rank[_all_but_every(stride, rank == level)] = -1
         rows = np.flatnonzero(rank >= 0)
@@ -52,9 +52,10 @@ class Holding:
                 self._halve(level)
 
     def parts(self) -> dict[str, np.ndarray]:
-        """What was kept, in the order of the scene; the collection is empty then."""
+        """What was kept, in the order of the scene, with ``Cloud.even``; the collection is empty then."""
         pieces, self._pieces = self._pieces, []
-        return {part: np.concatenate([piece.pop(part) for piece in pieces]) for part in list(pieces[0])}
+        parts = {part: np.concatenate([piece.pop(part) for piece in pieces]) for part in list(pieces[0])}
+        return parts if not self._ranks else parts | {"even": np.concatenate(self._ranks) == _EVEN}
 
     @property
     def note(self) -> str:

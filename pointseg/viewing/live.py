@@ -8,6 +8,7 @@ only other users of the same machine, who must be kept from the data by other me
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import logging
@@ -149,8 +150,7 @@ class LiveServer(ThreadingHTTPServer):
     def url(self) -> str:
         """The page's address, for a browser on this machine."""
         everywhere = self.host in ("", "0.0.0.0", "::")
-        name = LOOPBACK if everywhere else f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{name}:{self.port}/"
+        return f"http://{LOOPBACK if everywhere else _in_url(self.host)}:{self.port}/"
 
     @property
     def only_here(self) -> bool:
@@ -163,7 +163,12 @@ class LiveServer(ThreadingHTTPServer):
         if name in _OWN_NAMES or name.strip("[]") == self.host.lower():
             return bool(name)
         # Open to others, it has addresses it does not know; a number cannot be rebound as a name can.
-        return not self.only_here and (_is_address(name) or name in (socket.gethostname().lower(), socket.getfqdn()))
+        return not self.only_here and (_is_address(name) or name in self._names)
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, str]:
+        """This machine's own, short and full; kept, because to look the full one up can take seconds."""
+        return socket.gethostname().lower(), socket.getfqdn().lower()
 
     def server_bind(self) -> None:
         # The base class looks up the host's full name, which can take seconds and is of no use here.
@@ -183,7 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.server.knows(self.headers.get("Host")):
-            self._refuse(HTTPStatus.FORBIDDEN, "This server answers to its own address only.")
+            address = _in_url(self.connection.getsockname()[0])
+            url = f"http://{address}:{self.server.port}/"
+            sentence = f"This server answers to its own address only; open it by the address in numbers, such as {url}"
+            self._refuse(HTTPStatus.FORBIDDEN, sentence)
         elif self.path == "/":
             self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
         elif (found := _CLOUD.fullmatch(self.path)) and int(found[1]) < len(self.server.shelf.sources):
@@ -252,6 +260,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         logger.debug(format, *args)
+
+
+def _in_url(host: str) -> str:
+    """An address or name as a URL takes it."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_address(name: str) -> bool:

@@ -33,7 +33,6 @@ _STEPS = 65535
 _FINEST = 8  # halvings of the scene's extent, of the grid that tells how dense the points are
 _ENOUGH = 4  # points in a cell to tell it from
 _IDS = ("gt", "pred", "pseudo", "annotated")
-_COUNTED = ("gt", "pred", "pseudo")  # what the page's class switches can act on
 
 
 def pack_scene(cloud: Cloud, classes: Classes, max_points: int = MAX_POINTS) -> tuple[dict[str, Any], bytes]:
@@ -107,7 +106,7 @@ def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
     count = len(classes.names)
     iou = cloud_iou(cloud, count)
     known = iou is not None and bool(np.isfinite(iou).any())
-    counts = {name: _counts(cloud, name, count) for name in _COUNTED}
+    counts = {name: _counts(cloud, name, count) for name in _IDS}
     opening = cut_ceiling(cloud.coord)
     return {
         "name": cloud.name,
@@ -117,15 +116,15 @@ def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
             {
                 "name": classes.names[k],
                 "color": classes.colors[k].tolist(),
-                **{name: int(counts[name][k]) for name in _COUNTED},
+                **{name: int(counts[name][k]) for name in _IDS},
                 "iou": None if iou is None or not np.isfinite(iou[k]) else float(iou[k]),
             }
             for k in range(count)
         ],
-        "ignored": {name: int(counts[name][count]) for name in _COUNTED},
-        "annotated": 0 if cloud.annotated is None else int((cloud.annotated != IGNORED).sum()),
+        "ignored": {name: int(counts[name][count]) for name in _IDS},
+        "annotated": int(counts["annotated"][:count].sum()),
         "miou": float(np.nanmean(iou)) if known and iou is not None else None,
-        "wrong": _wrong(cloud),
+        "wrong": cloud.wrong_share,
         "cut": None if opening.height is None else _cut_share(cloud, opening.keep),
         "modes": [{"id": mode, "title": MODES[mode].title} for mode in available_modes(cloud)],
         "colors": {"ignored": IGNORED_COLOR, "right": RIGHT_COLOR, "wrong": WRONG_COLOR},
@@ -134,24 +133,19 @@ def _facts(cloud: Cloud, classes: Classes) -> dict[str, Any]:
 
 
 def _counts(cloud: Cloud, part: str, num_classes: int) -> np.ndarray:
-    """(K + 1,) points per class, the last being those without one; pseudo-labels of a share are those of the share."""
+    """(K + 1,) points per class, the last being those without one.
+
+    Of a share of a cloud pseudo-labels are those of the share; it has every annotated point unless they are very many.
+    """
     ids, points = getattr(cloud, part), None
     if ids is None:
         return np.zeros(num_classes + 1, dtype=np.int64)
     if cloud.whole is not None and part in ("gt", "pred"):
         ids, points = cloud.whole[:, 0 if part == "gt" else 1], cloud.whole[:, 2]
-    return np.bincount(np.where(ids == IGNORED, num_classes, ids), points, minlength=num_classes + 1)
-
-
-def _wrong(cloud: Cloud) -> float | None:
-    """The share of wrong points of those with a true class."""
-    error, points = cloud.error, np.ones(cloud.num_points)
-    if error is None:
-        return None
-    if cloud.whole is not None:
-        gt, pred, points = cloud.whole.T
-        error = np.where(gt == IGNORED, -1, gt != pred)
-    return float(points[error == 1].sum() / max(points[error >= 0].sum(), 1))
+    counts = np.bincount(np.where(ids == IGNORED, num_classes, ids), points, minlength=num_classes + 1)
+    if part == "annotated":
+        counts[num_classes] = cloud.total_points - counts[:num_classes].sum()
+    return counts
 
 
 def _cut_share(cloud: Cloud, keep: np.ndarray) -> float:

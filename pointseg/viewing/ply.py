@@ -12,15 +12,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 
 from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
-from pointseg.data.formats.ply_counts import check_ply_counts
+from pointseg.data.formats.convert import RawCloud, make_plan
+from pointseg.data.formats.fields import find_fields, iter_fields
+from pointseg.data.formats.ply import PLY
+from pointseg.data.formats.ply_layout import read_layout
+from pointseg.data.formats.roles import find_roles
 from pointseg.errors import InputError
 from pointseg.untrusted import parse_json, shown
 from pointseg.viewing.cloud import Cloud
@@ -87,48 +92,40 @@ def write_ply(
 
 
 def read_ply(path: str | Path) -> Cloud:
-    """Read a cloud written by :func:`write_ply`, or any PLY file whose vertices have x, y, z (and colours).
+    """Read a cloud written by :func:`write_ply`, or any PLY file whose vertices have coordinates.
 
-    Labels are found under their own names and under ``scalar_`` names. Coordinates come back relative to the offset
-    the file states, else to the floor of their smallest values when they are too large for float32.
+    Coordinates, colours, normals and labels are found by their names as in every other cloud file, so labels also under
+    ``scalar_`` names. Coordinates come back relative to the offset the file states, else to the floor of their smallest
+    values when they are too large for float32.
 
     Returns:
         The cloud; its name is the one in the file, else the file's name.
 
     Raises:
-        InputError: if the file is absent, is not a PLY file, is cut short or has no x, y, z.
+        InputError: if the file is absent, is not a PLY file, is cut short, holds no points or no coordinates, or labels
+            that are none.
     """
     path = Path(path)
-    data = _parse(path)
-    if "vertex" not in data:
-        raise InputError(f"{path} has no element 'vertex', only {[e.name for e in data.elements]}.")
-    vertex = data["vertex"].data
-    names = tuple(name for name in vertex.dtype.names or () if vertex.dtype[name].kind != "O")  # lists are objects
-    missing = [axis for axis in "xyz" if axis not in names]
-    if missing:
-        raise InputError(f"{path} has no vertex property {', '.join(missing)}; it has {', '.join(names) or 'none'}.")
-    notes = _notes(data.comments)
-    coord = np.stack([vertex[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    far = np.abs(coord).max(initial=0)
+    fields = find_fields(path, tuple(label for label in LABEL_FIELDS if label != "error"))
+    fields = {label: name for label, name in fields.items() if is_ours(label, fields)}
+    points, columns = _vertices_of(path, tuple(fields.values()))
+    notes = _notes(path)
+    far = np.abs(points.coord).max(initial=0)
     if far > _FARTHEST:
         raise InputError(f"{path} has coordinates up to {far:g}; they must be metres: export it again in those.")
-    offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(coord)
-    parts: dict[str, np.ndarray] = {}
-    known = {name.removeprefix("scalar_") for name in names}
-    for label in (label for label in LABEL_FIELDS if label != "error"):
-        if not is_ours(label, known):
-            continue
-        field = f"scalar_{label}" if f"scalar_{label}" in names else label
-        if field in names:
-            parts[label] = _label(vertex[field], LABEL_FIELDS[label][0], path, field)
-    return Cloud(
-        coord=coord - offset,
-        color=None if "colors" in notes else _read_color(vertex, names),
-        normal=unit_normals(np.stack([vertex[n] for n in _NORMALS], axis=1)) if set(_NORMALS) <= set(names) else None,
-        name=str(notes.get("name") or path.stem),
-        offset=(float(offset[0]), float(offset[1]), float(offset[2])),
-        **parts,
-    )
+    offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(points.coord)
+    labels = {label: _label(columns[name], LABEL_FIELDS[label][0], path, name) for label, name in fields.items()}
+    try:
+        return Cloud(
+            coord=points.coord - offset,
+            color=None if "colors" in notes else points.color,
+            normal=None if points.normal is None else unit_normals(points.normal),
+            name=str(notes.get("name") or path.stem),
+            offset=(float(offset[0]), float(offset[1]), float(offset[2])),
+            **labels,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removesuffix('.')}: correct or remove such points.") from error
 
 
 def is_ours(label: str, known: Collection[str]) -> bool:
@@ -147,7 +144,7 @@ def read_ply_classes(path: str | Path) -> Classes | None:
         InputError: if the file is absent or is not a PLY file.
     """
     path = Path(path)
-    notes = _notes(_parse(path).comments)
+    notes = _notes(path)
     if "class" not in notes:
         return None
     try:
@@ -215,22 +212,24 @@ def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None, bake: st
     return vertex, color_from
 
 
-def _parse(path: Path) -> PlyData:
-    if not path.is_file():
-        raise InputError(f"there is no PLY file {path}.")
-    try:
-        check_ply_counts(path)
-        return PlyData.read(str(path))
-    except InputError:
-        raise
-    except (PlyParseError, ValueError, OverflowError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as PLY ({error}); export it again as binary PLY.") from error
+def _vertices_of(path: Path, more: tuple[str, ...]) -> tuple[RawCloud, dict[str, np.ndarray]]:
+    """All points of a file with colours and normals, and ``more`` of its properties, (N,) each."""
+    header = PLY.header(path)
+    # A file's own classes are shown only where they are asked for, so they may hold anything.
+    roles = replace(find_roles(path, header.columns, None), label=None, other_labels=(), intensity=None)
+    names = tuple(dict.fromkeys([*roles.columns, *more]))
+    columns = next(iter_fields(path, names, chunk_points=header.num_points))
+    points = make_plan(path, header, roles, [columns]).cloud(columns, 0)
+    # As they are in the file: one with a part that is not finite is none, not one with that part 0.
+    normal = None if roles.normal is None else np.stack([columns[name] for name in roles.normal], axis=1)
+    return replace(points, normal=normal), columns
 
 
-def _notes(comments: list[str]) -> dict[str, Any]:
+def _notes(path: Path) -> dict[str, Any]:
     """Our comments as {key: value}; the key "class" collects a list."""
     notes: dict[str, Any] = {}
-    for comment in comments:
+    for line in read_layout(path).lines:
+        comment = line.decode("utf-8", "replace").strip().removeprefix("comment ")
         key, _, text = comment.removeprefix(_TAG).partition(" ")
         if not comment.startswith(_TAG) or key == _ADDED:
             continue
@@ -262,16 +261,3 @@ def _label(values: np.ndarray, kind: str, path: Path, field: str) -> np.ndarray:
     if values.dtype.kind == "f" and not np.array_equal(ids, values):
         raise InputError(f"{path}: the property {field} holds numbers that are not whole, so it is no class id.")
     return ids
-
-
-def _read_color(vertex: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
-    channels = [vertex[c] for c in _COLORS if c in names]
-    if len(channels) < 3:
-        return None
-    color = np.stack(channels, axis=1)
-    if color.dtype == np.uint8:
-        return color
-    if color.dtype.kind == "f":
-        scale = 255.0 if color.size == 0 or color.max() <= 1 else 1.0
-        return np.clip(np.rint(color * scale), 0, 255).astype(np.uint8)
-    return (color.astype(np.int64) >> (8 if color.size and color.max() > 255 else 0)).clip(0, 255).astype(np.uint8)

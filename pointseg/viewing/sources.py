@@ -91,7 +91,8 @@ def open_target(target: Path, wishes: Wishes) -> list[Source]:
             f"there is no {target}; give a run, a prepared scene or root, a cloud file ({', '.join(SUFFIXES)}) or a "
             "folder of them."
         )
-    if (target / "meta.json").is_file() or (target / "coord.npy").is_file():
+    _check_pointcept(target)
+    if (target / "meta.json").is_file():
         _refuse(wishes, "prepared scene", ("splits", "label_field"))
         return [_prepared(target, target.parent, wishes, _labels(target.resolve().parent.parent, wishes))]
     if _scenes(target):
@@ -241,6 +242,20 @@ def _labels(root: Path, wishes: Wishes) -> SparseLabels | None:
 
 def _scenes(split: Path) -> list[Path]:
     return sorted(p for p in split.iterdir() if not p.name.startswith(".") and (p / "meta.json").is_file())
+
+
+def _check_pointcept(target: Path) -> None:
+    """Refuse scenes as Pointcept's preprocessing leaves them, whose arrays would be drawn as clouds of their own."""
+    for place in ("coord.npy", "*/coord.npy", "*/*/coord.npy"):
+        scenes = [path.parent for path in target.glob(place) if len(list(path.parent.glob("*.npy"))) > 1]
+        if any((scene / "meta.json").is_file() for scene in scenes):
+            return
+        if scenes:
+            raw = target if "*" in place else target.resolve().parent
+            raise InputError(
+                f"{scenes[0]} holds coord.npy and no meta.json, as Pointcept's folders do; make prepared scenes of "
+                f"them with 'pointseg prepare pointcept --raw {raw} --out ROOT --classes NAME' and view ROOT."
+            )
 
 
 def _folder(folder: Path, wishes: Wishes) -> list[Source]:

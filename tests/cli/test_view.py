@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +21,11 @@ from pointseg.cli.main import main
 from pointseg.data.classes import Classes, save_classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.exports import write_las
+from pointseg.viewing.holding import within_memory
 from pointseg.viewing.palettes import SAFE
 from pointseg.viewing.ply import read_ply, write_ply
+from pointseg.viewing.sources import Source
 
 CLASSES = Classes("toy", ("ground", "crate"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ((0,), (1,)))
 
@@ -157,6 +161,13 @@ def test_a_prepared_scene(tmp_path, capsys):
         (["a.b.ply", "--ply", "x.ply", "--color", "pred"], "--color is for the live page and"),
         (["a.b.ply", "--checkpoint", "best"], "--checkpoint is for runs, and a.b.ply is none"),
         (["a.b.ply", "--device", "cpu"], "--device is for runs"),
+        (["a.b.ply", "--ply", "a.b.ply"], "a.b.ply is the source itself; give another file to write to"),
+        (["a.b.ply", "--html", "./a.b.ply"], "a.b.ply is the source itself"),
+        (["a.b.ply", "a.b.ply", "--html", "a.b.ply"], "a.b.ply is the source itself"),
+        (
+            ["a.b.ply", "a.b.ply", "--html", "x.html", "--color", "normal"],
+            "a.b.ply and a.b.ply cannot be shown as 'normal'; what they hold allows rgb, gt, pred, error, height",
+        ),
         (["a.b.ply", "--scene", "other", "--png", "x.png"], "a.b.ply has no scene 'other'; it has a.b."),
     ],
 )
@@ -164,6 +175,7 @@ def test_refusals_are_one_line(ply, tmp_path, monkeypatch, capsys, arguments, se
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words.md").write_text("words")
     (tmp_path / "empty").mkdir()
+    before = ply.read_bytes()
     with pytest.raises(SystemExit) as stop:  # argparse's own, or ours
         sys.exit(main(["view", *arguments]))
     assert stop.value.code == 2
@@ -171,6 +183,7 @@ def test_refusals_are_one_line(ply, tmp_path, monkeypatch, capsys, arguments, se
     assert sentence in err
     assert err.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.ply", "empty", "words.md"]
+    assert ply.read_bytes() == before
 
 
 def test_two_clouds_side_by_side_in_one_page(ply, tmp_path, capsys):
@@ -183,6 +196,34 @@ def test_two_clouds_side_by_side_in_one_page(ply, tmp_path, capsys):
     write_ply(other, cloud("other"), strangers)
     with pytest.raises(InputError, match=r"a\.b\.ply has the classes ground, crate, .*other\.ply has x, y; give"):
         run(ply, other, "--html", tmp_path / "both.html")
+
+
+def test_a_colouring_that_one_of_several_can_be_shown_in_is_not_refused(ply, tmp_path, capsys):
+    truth = write_ply(tmp_path / "truth.ply", replace(cloud("truth"), pred=None), CLASSES)
+    assert run(truth, ply, "--html", tmp_path / "both.html", "--color", "error") == 0
+    assert page_header(tmp_path / "both.html")["start"]["mode"] == "error"
+    # Of a folder the scene without it is left out, and that is said.
+    assert run(tmp_path, "--out", tmp_path / "out", "--color", "error") == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.b.html", "a.b.png"]
+    assert f"error: {truth} cannot be shown as 'error'; what it holds allows rgb, gt" in capsys.readouterr().err
+
+
+def test_a_link_to_the_source_is_the_source_too(ply, tmp_path):
+    write_las(tmp_path / "scan.las", cloud(), CLASSES)
+    (tmp_path / "link.laz").symlink_to("scan.las")
+    before = (tmp_path / "scan.las").read_bytes()
+    with pytest.raises(InputError, match=r"link\.laz is the source itself"):
+        run(tmp_path / "scan.las", "--laz", tmp_path / "link.laz")
+    assert (tmp_path / "scan.las").read_bytes() == before
+
+
+def test_a_share_of_a_cloud_is_not_exported(ply, tmp_path, monkeypatch):
+    monkeypatch.setattr(view, "open_target", lambda *_: [Source("big", "big", ply, lambda: (held, CLASSES))])
+    held = within_memory(cloud("big"), 100)
+    for flag, name in (("--ply", "x.ply"), ("--laz", "x.laz")):
+        with pytest.raises(InputError, match=r"has 400 points, and an export holds at most"):
+            run(ply, "--png", tmp_path / "x.png", flag, tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [ply.name]
 
 
 def test_two_folders_become_a_page_of_every_scene_both_have(tmp_path, capsys):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from plyfile import PlyData
 
 from pointseg.cli import view
@@ -103,8 +104,12 @@ def test_stored_predictions_of_the_same_checkpoint_are_used(trained, rooms_root,
     np.testing.assert_array_equal(cloud.pred, fresh.pred)
     np.testing.assert_allclose(cloud.confidence, fresh.confidence, atol=1e-6)
     np.testing.assert_array_equal(cloud.gt, fresh.gt)
-    # Another network's file, or one that was changed since, is not taken for this checkpoint's.
     file = trained / "predictions" / "Area_5" / "office_1.ply"
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"office_1\.ply is the source itself"):
+        run(trained, "--splits", "Area_5", "--ply", file, "--bake", "error")
+    assert file.read_bytes() == before
+    # Another network's file, or one that was changed since, is not taken for this checkpoint's.
     write_ply(file, fresh.take(np.arange(fresh.num_points)), None)
     stored()
     assert "predicting Area_5/office_1" in capsys.readouterr().err
@@ -185,3 +190,13 @@ def test_pseudo_labels_are_views_of_one_place_and_written_only_by_name(trained, 
         run(copy, "--ply", tmp_path / "x.ply", "--device", "cpu")
     assert run(copy, "--ply", tmp_path / "x.ply", "--scene", "pseudo_labels/step_5") == 0
     assert read_ply(tmp_path / "x.ply").name.endswith(", step 5")
+
+
+def test_labels_are_in_the_picture_of_a_scene_and_refused_where_they_hold_nothing_of_it(rooms_root, tmp_path):
+    flags = ("--labels", "1pct_seed0", "--png", tmp_path / "x.png")
+    assert run(rooms_root / "Area_2" / "office_1", *flags) == 0
+    width = Image.open(tmp_path / "x.png").width
+    assert run(rooms_root / "Area_2" / "office_1", *flags[2:]) == 0
+    assert width > Image.open(tmp_path / "x.png").width
+    with pytest.raises(InputError, match="the labels '1pct_seed0' hold nothing of Area_5/office_1; leave"):
+        run(rooms_root / "Area_5" / "office_1", *flags)

@@ -118,6 +118,32 @@ def test_keys_and_switches(browser, page):
     assert browser.console_errors == []
 
 
+def test_keys_of_digits_on_a_keyboard_that_types_them_with_shift(browser, page):
+    """A French one: the row of digits types other characters, and "-" is the sixth."""
+
+    def pressed(key: str, code: str, shift: bool = False) -> str:
+        about = {"key": key, "code": code, "modifiers": 8 if shift else 0}
+        for kind in ("keyDown", "keyUp"):
+            browser.call("Input.dispatchKeyEvent", type=kind, **about)
+        return browser.data()["mode"]
+
+    shown(browser, page)
+    assert pressed("é", "Digit2") == "pred"
+    assert pressed("3", "Digit3", shift=True) == "error"
+    assert pressed("-", "Digit6") == "pseudo"
+    assert pressed("4", "Numpad4") == "confidence"
+    assert "size=" not in browser.eval("location.hash")
+    assert pressed(")", "Minus") == "confidence"
+    assert "size=0.83" in browser.eval("location.hash")
+    browser.key("v")
+    browser.key("t")
+    assert "view=top" in browser.eval("location.hash")
+    # Now that there is a first kept view, Shift with the first digit goes back to it.
+    assert pressed("1", "Digit1", shift=True) == "confidence"
+    assert "view=top" not in browser.eval("location.hash")
+    assert pressed("2", "Digit2", shift=True) == "pred"
+
+
 def test_a_class_switched_off_vanishes_and_the_address_keeps_it(browser, page):
     shown(browser, page, "mode=gt&shade=0&size=2")
     browser.click_on("#classes tr:nth-child(2) input")
@@ -133,6 +159,38 @@ def test_a_class_switched_off_vanishes_and_the_address_keeps_it(browser, page):
     browser.click_on("#all")
     browser.eval("document.querySelector('#classes .class-name').dispatchEvent(new MouseEvent('dblclick'))")
     assert browser.data()["shown"] == str(int((PSEUDO == 0).sum()))
+
+
+def table(browser) -> list[list[str]]:
+    rows = "[document.getElementById('classes-head'), ...document.querySelectorAll('#classes tr')]"
+    return browser.eval(f"{rows}.map((r) => [...r.cells].slice(1).map((c) => c.innerText.trim()))")
+
+
+def test_annotations_have_a_list_of_classes(browser, tmp_path):
+    """Also where nothing else is known of the points, as of a user's own scan."""
+    annotated = np.full(2 * N, -1)
+    annotated[[0, 1, 2, N]] = [0, 0, 0, 1]
+    own = Cloud(COORD, annotated=annotated, name="own")
+    shown(browser, scene_html(tmp_path / "own.html", own, CLASSES), "mode=annotated&shade=0&view=top&size=2")
+    assert browser.text("#classes-title") == "classes by annotation"
+    rows = [["class", "annotated"], ["floor", "3"], [NASTY, "1"], ["not annotated", f"{2 * N - 4:,}"]]
+    assert table(browser) == rows
+    swatches = "[...document.querySelectorAll('#classes i')].map((e) => getComputedStyle(e).backgroundColor)"
+    assert browser.eval(swatches)[:2] == ["rgb(20, 160, 60)", "rgb(230, 120, 10)"]
+    assert browser.share(stage(browser), ORANGE) > 0
+    browser.click_on("#classes tr:nth-child(2) input")
+    assert browser.data()["shown"] == str(2 * N - 1)
+    assert browser.share(stage(browser), ORANGE) == 0
+    browser.click_on("#classes tr:nth-child(3) input")
+    assert browser.data()["shown"] == "3"
+    known = Cloud(COORD, gt=GT, pred=GT, annotated=annotated, name="known")
+    shown(browser, scene_html(tmp_path / "known.html", known, CLASSES), "mode=annotated")
+    assert browser.text("#classes-title") == "classes by ground truth"
+    assert table(browser) == [["class", "points", "annotated"], ["floor", f"{N:,}", "3"], [NASTY, f"{N:,}", "1"]]
+    browser.click_on("#classes tr:nth-child(2) input")
+    assert browser.data()["shown"] == str(N)
+    browser.key("1")
+    assert table(browser)[0] == ["class", "points", "IoU %"]
 
 
 def test_a_click_tells_the_values_of_the_point_there(browser, page):
@@ -222,6 +280,19 @@ def test_a_link_brings_back_camera_and_kept_views(browser, page):
     assert (off > 8).mean() < 0.002  # edges of points, by the address's seventh digit
     browser.key("1", "shift")
     assert (np.abs(stage(browser).astype(int) - start).max(axis=2) > 8).mean() < 0.002
+
+
+def test_a_browser_that_cannot_unpack_is_told_so(browser, page):
+    """As Chrome 80 to 102, which know the class but not the format."""
+    old = "const known = DecompressionStream; DecompressionStream = class { constructor(format) {"
+    old += "if (format === 'deflate-raw') throw new TypeError('Unsupported'); return new known(format); } }"
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=old)["identifier"]
+    try:
+        browser.open(page.as_uri())
+        browser.wait_for("document.body.dataset.state === 'unsupported'")
+        assert "Firefox from 113" in browser.text("#message")
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
 
 
 def test_without_webgl2_the_page_says_so(page, tmp_path, new_browser):

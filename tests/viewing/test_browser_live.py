@@ -44,6 +44,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answers = {"/": (200, "text/html; charset=utf-8", live_page(CLOUDS).encode())}
+        pair = [about | {"first": {1: "a", 5: "b"}.get(about["id"])} for about in CLOUDS]
+        self.answers["/pair"] = (200, "text/html; charset=utf-8", live_page(pair).encode())
         self.answers["/clouds/3/header.json"] = (500, "application/json", json.dumps({"error": SENTENCE}).encode())
         for about in CLOUDS:
             number = about["id"]
@@ -135,6 +137,14 @@ def test_an_address_opens_two_and_steps_keep_the_comparison(browser, server):
     choose(browser, "compare", "")
     browser.wait_for(f"document.body.dataset.state === 'ready' && document.body.dataset.points === '{2 * N}'")
     assert f"cam={camera}" in browser.eval("location.hash").replace("%2C", ",")
+
+
+def test_without_an_address_the_pair_that_the_server_names_is_opened(browser, server):
+    browser.show(f"{server.address}pair#mode=pred")
+    assert browser.data()["points"] == str(4 * N)
+    assert browser.eval("location.hash") == "#a=1&b=5&mode=pred"
+    browser.show(f"{server.address}pair#a=1")
+    assert browser.data()["points"] == str(2 * N)
 
 
 def test_a_scene_that_fails_says_why_and_others_still_open(browser, server):

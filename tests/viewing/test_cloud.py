@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,14 @@ def test_error_is_wrong_right_and_unknown():
     assert toy_cloud().error.tolist() == [0, 1, -1, 1]
     assert toy_cloud().error.dtype == np.int8
     assert Cloud(np.zeros((2, 3)), gt=np.zeros(2, int)).error is None
+
+
+def test_the_share_of_wrong_points_is_that_of_the_scene():
+    assert toy_cloud().wrong_share == 2 / 3
+    whole = np.array([[0, 0, 70], [0, 1, 10], [1, -1, 20], [-1, 0, 900]])
+    assert replace(toy_cloud(), whole=whole).wrong_share == 0.3
+    assert replace(toy_cloud(), gt=np.full(4, -1)).wrong_share == 0
+    assert replace(toy_cloud(), pred=None, whole=whole).wrong_share is None
 
 
 def test_types_are_those_of_the_interface():
@@ -104,7 +114,8 @@ def test_ids_beyond_the_classes_are_refused():
         ({"pred": np.full(4, 40_000)}, "40000"),
         ({"annotated": np.full(4, -2)}, "annotated holds class ids from -2"),
         ({"confidence": np.full(4, 1.5)}, r"confidence goes from 1.5 to 1.5; it must be in \[0, 1\]"),
-        ({"confidence": np.full(4, np.nan)}, "confidence goes from nan"),
+        ({"confidence": np.array([0, np.nan, 1, np.nan])}, r"confidence is nan at point 1 \(.*\); it .* in \[0, 1\]"),
+        ({"even": np.zeros(4, int)}, "even must be bool"),
         ({"entropy": np.full(4, -0.1)}, "entropy goes from -0.1"),
         ({"entropy": np.full(4, np.inf)}, "entropy goes from inf to inf; it must be finite"),
         ({"pseudo": np.full(4, -2)}, "pseudo holds class ids from -2"),

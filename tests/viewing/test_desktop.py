@@ -80,6 +80,25 @@ def test_a_hidden_class_is_that_of_the_labels_shown():
     assert pressed(",").chosen == 1  # before the first comes the last
 
 
+def test_annotations_have_classes_with_counts_and_switches():
+    """Also where nothing else is known of the points."""
+    annotated = np.full(40_000, -1)
+    annotated[[0, 1, 2, 20_000]] = [0, 0, 0, 1]
+    own = Controls(scene(gt=None, pred=None, annotated=annotated), CLASSES, "annotated")
+    lines = ["classes by annotation:", "  #14a03c  floor (3 annotated, shown)"]
+    assert own.help().splitlines()[-3:] == [*lines, "  #e6780a  block (1 annotated, shown)"]
+    assert own.press(".").say.startswith("class block (1 annotated, shown)")
+    own.press(" ")
+    np.testing.assert_array_equal(own.keep(), annotated != 1)
+    np.testing.assert_array_equal(np.flatnonzero(own.enlarged()), [0, 1, 2])
+    known = Controls(scene(annotated=annotated), CLASSES, "annotated")
+    assert known.press(".").say.startswith("class block (20,000 points, 1 annotated, shown)")
+    known.press(" ")
+    np.testing.assert_array_equal(np.flatnonzero(known.enlarged()), [0, 1, 2])
+    known.press("1")
+    assert not known.enlarged().any()
+
+
 def test_wrong_points_only_and_hidden_classes_work_together():
     cloud = scene()
     np.testing.assert_array_equal(pressed("x").keep(), cloud.error == 1)
@@ -193,5 +212,25 @@ def test_what_open3d_draws_follows_the_keys(tmp_path):
         assert np.ptp(columns) / np.ptp(rows) == pytest.approx(10 / 6, rel=0.05)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["toy_scene_1_gt.png", "toy_scene_1_gt_2.png"]
         assert any("block" in line and "hidden" in line for line in said)
+    finally:
+        window.close()
+
+
+@pytest.mark.usefixtures("drawable")
+def test_open3d_draws_annotated_points_larger(tmp_path):
+    annotated = np.where(np.arange(40_000) % 4000 == 0, 1, -1)
+    own = Controls(scene(gt=None, pred=None, annotated=annotated), CLASSES, "annotated")
+    window = Window(own, say=[].append, folder=tmp_path, visible=False)
+    try:
+        seen = [share(window.picture(), CLASSES.colors[1])]
+        for key in ("+", "+", " ", "r", "."):
+            window.press(key)
+            seen.append(share(window.picture(), CLASSES.colors[1]))
+        # At most ten points of 3 x 3 pixels each would be seen of 1280 x 800.
+        assert seen[0] > 2 * 10 * 9 / (1280 * 800)
+        assert seen[0] < seen[1] < seen[2]
+        assert seen[3] == seen[2]  # the first class, which no point is annotated with
+        window.press(" ")
+        assert share(window.picture(), CLASSES.colors[1]) == 0
     finally:
         window.close()

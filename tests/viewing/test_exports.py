@@ -17,7 +17,8 @@ from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.cloud_file import read_view
 from pointseg.viewing.colors import RIGHT_COLOR, WRONG_COLOR, colorize, numbered_classes
 from pointseg.viewing.exports import baked, write_las
-from pointseg.viewing.ply import read_ply, write_ply
+from pointseg.viewing.holding import within_memory
+from pointseg.viewing.ply import read_ply, unit_normals, write_ply
 
 CLASSES = Classes("toy", ("ground", "crate, ä big one"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ())
 N = 400
@@ -174,13 +175,14 @@ def test_ply_with_baked_colours_says_so(tmp_path):
 
 
 def test_normals_of_other_tools_are_brought_to_length_1(tmp_path):
-    normal = np.array([[0, 0, 2], [3, 4, 0], [0, 0, 0], [np.nan, 1, 0]], "f4")
+    normal = np.array([[0, 0, 2], [3, 4, 0], [0, 0, 0], [np.nan] * 3], "f4")
     vertex = np.zeros(4, dtype=[(n, "f4") for n in ("x", "y", "z", "nx", "ny", "nz")])
     for i, axis in enumerate("xyz"):
         vertex[axis], vertex[f"n{axis}"] = np.arange(4), normal[:, i]
     PlyData([PlyElement.describe(vertex, "vertex")]).write(str(tmp_path / "a.ply"))
     expected = [[0, 0, 1], [0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(read_ply(tmp_path / "a.ply").normal, expected, atol=1e-7)
+    assert unit_normals(np.array([[np.nan, 1, 0]])).tolist() == [[0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,12 @@ def test_normals_of_other_tools_are_brought_to_length_1(tmp_path):
         ("none/a.laz", cloud(), CLASSES, "make it first"),
         ("a.laz", Cloud(np.zeros((0, 3))), CLASSES, "has no points"),
         ("a.laz", cloud(), numbered_classes(1), "class id 1 but 'numbered' names only 1"),
+        (
+            "a.laz",
+            within_memory(cloud(), 100),
+            CLASSES,
+            "has 400 points, and an export holds at most 20,000,000",
+        ),
     ],
 )
 def test_what_cannot_be_written(tmp_path, name, given, classes, sentence):

@@ -11,12 +11,13 @@ from PIL import Image
 
 from pointseg.data.classes import Classes, load_classes
 from pointseg.errors import InputError
-from pointseg.viewing import figure
+from pointseg.viewing import captions, figure
 from pointseg.viewing.captions import legend_entries, mode_title
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import CONFIDENCE_RAMP, RIGHT_COLOR, WRONG_COLOR
 from pointseg.viewing.drawing import DARK, LIGHT, contrast, font, readable_on, wrapped
 from pointseg.viewing.figure import draw_scene, scene_png
+from pointseg.viewing.holding import within_memory
 
 CLASSES = Classes("toy", ("floor", "block"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ((0,), (1,)))
 TAN = (181, 140, 99)
@@ -130,12 +131,61 @@ def test_a_large_cloud_is_thinned_for_the_picture(monkeypatch):
     # One line more, "drawn: ...", and the score is that of the whole cloud: the header's right end is the same.
     assert thinned.shape[0] > whole.shape[0]
     np.testing.assert_array_equal(thinned[:80, 1300:], whole[:80, 1300:])
-    assert share(columns(thinned, 4)[1], CLASSES.colors[0]) > 0.2
+    assert share(columns(thinned, 5)[2], CLASSES.colors[0]) > 0.2
     # Every annotated point is still there.
     np.testing.assert_array_equal(np.flatnonzero(np.isin(np.arange(0, 12_000, 2000), figure._drawn(cloud))), range(6))
 
 
-def test_modes_are_drawn_in_the_order_asked_for_and_wrap_after_four():
+def test_of_a_share_that_favours_wrong_points_an_even_one_is_drawn_and_the_numbers_are_the_scenes(monkeypatch):
+    annotated = np.full(12_000, -1)
+    annotated[::2000] = 1
+    cloud = scene(annotated=annotated)
+    part = within_memory(cloud, 2000)
+    wrong = int((cloud.error == 1).sum())
+    assert (part.error == 1).mean() > 1.8 * wrong / 12_000
+    said = []
+
+    def block(headline, facts, *rest):
+        said.append((headline, *facts))
+        return plain(headline, facts, *rest)
+
+    plain = captions._text_block
+    monkeypatch.setattr(captions, "_text_block", block)
+    draw_scene(cloud, CLASSES)
+    draw_scene(part, CLASSES)
+    of_all, of_part = said[:2], said[2:]
+    assert of_part[0][1].startswith("12,000 points ")
+    assert of_part[0][2].startswith("drawn: 2,00")
+    assert of_part[0][2].endswith(" of 12,000, an even share and the annotated points")
+    assert of_part[1] == of_all[1]
+    assert f"{100 * wrong / 12_000:.1f} % of points wrong" in of_all[1][1]
+    drawn = part.take(figure._drawn(part))
+    assert 2000 <= drawn.num_points <= 2006
+    assert (drawn.error == 1).mean() == pytest.approx(wrong / 12_000, abs=0.02)
+    assert (drawn.annotated >= 0).sum() == 6
+
+
+def test_the_legend_names_the_classes_of_the_scene_where_a_share_of_it_is_held():
+    held = Cloud(np.zeros((1, 3)), gt=np.zeros(1, int), pred=np.zeros(1, int), whole=np.array([[0, 0, 9], [0, 1, 1]]))
+    assert [text for _, text in legend_entries(held, CLASSES, ["gt"], None)] == ["floor"]
+    assert [text for _, text in legend_entries(held, CLASSES, ["pred"], None)] == ["floor", "block"]
+
+
+def test_annotations_and_pseudo_labels_are_drawn_without_being_asked_for():
+    rng = np.random.default_rng(0)
+    clicks = np.full(400, -1)
+    clicks[:2] = [0, 1]
+    bare = {"coord": rng.random((400, 3)), "color": np.full((400, 3), TAN, np.uint8)}
+    clicked = np.asarray(draw_scene(Cloud(**bare, annotated=clicks), CLASSES))
+    rgb, annotated = columns(clicked, 2)
+    for color in CLASSES.colors:
+        assert (annotated == color).all(axis=2).sum() > 40
+        assert share(rgb, color) == 0
+    pseudo = columns(np.asarray(draw_scene(Cloud(**bare, annotated=clicks, pseudo=np.ones(400, int)), CLASSES)), 3)[2]
+    assert share(pseudo, CLASSES.colors[1]) > 0.1
+
+
+def test_modes_are_drawn_in_the_order_asked_for_and_wrap_after_five():
     picture = np.asarray(draw_scene(scene(), CLASSES, modes=("pred", "rgb")))
     pred, rgb = columns(picture, 2)
     assert share(pred, CLASSES.colors[0]) > 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from plyfile import PlyData
 
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
@@ -52,9 +53,11 @@ def test_every_annotated_and_wrong_point_is_held(hold):
     assert 2000 <= len(rows) <= 2000 + len(must)
     np.testing.assert_array_equal(part.gt, cloud.gt[rows])
     np.testing.assert_array_equal(part.annotated, cloud.annotated[rows])
-    # Of the rest an even share.
+    # Of the rest an even share, and of all points those marked as one: exactly a tenth of every stretch.
     rest = np.setdiff1d(rows, must)
     assert np.bincount(rest // 2000).std() < 25
+    assert np.bincount(rows[part.even] // 2000).tolist() == [200] * 10
+    assert (part.even | (part.error == 1) | (part.annotated >= 0)).all()
     assert part.name == "big (2,000 of 20,000 points read)"
 
 
@@ -90,6 +93,7 @@ def test_a_file_is_held_so_too(tmp_path):
     cloud = scene()
     path = write_ply(tmp_path / "big.ply", cloud, CLASSES)
     part = read_view(path, max_points=2000)
+    assert (part.even.sum(), part.total_points) == (2000, N)
     wrong = int((cloud.error == 1).sum())
     assert (int((part.error == 1).sum()), int((part.annotated >= 0).sum())) == (wrong, 30)
     np.testing.assert_allclose(cloud_iou(part, 4), cloud_iou(cloud, 4))
@@ -99,6 +103,23 @@ def test_entropy_of_pseudo_labels_needs_no_prediction(tmp_path):
     cloud = Cloud(scene().coord, pseudo=scene().gt, entropy=np.full(N, 0.5, np.float32))
     path = write_ply(tmp_path / "steps.ply", cloud)
     np.testing.assert_array_equal(read_view(path).entropy, cloud.entropy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("confidence", np.nan, "has scalar_confidence = nan; allowed is 0 to 1"),
+        ("confidence", 1.5, "has scalar_confidence = 1.5; allowed is 0 to 1"),
+        ("entropy", np.inf, "has scalar_entropy = inf; allowed is 0 or more"),
+    ],
+)
+def test_a_confidence_that_is_none_is_refused_with_file_and_point(tmp_path, field, value, sentence):
+    sound = Cloud(scene().coord, pred=np.zeros(N, int), **{field: np.zeros(N, "f4")})
+    data = PlyData.read(write_ply(tmp_path / "sound.ply", sound))
+    data["vertex"][f"scalar_{field}"][12_345] = value
+    data.write(str(tmp_path / "odd.ply"))
+    with pytest.raises(InputError, match=rf"odd\.ply: point 12345 \(the first is 0\) {sentence}"):
+        read_view(tmp_path / "odd.ply")
 
 
 def test_coordinates_that_float32_would_round_are_refused(tmp_path):

@@ -95,7 +95,9 @@ def test_counts_and_scores_are_those_of_the_whole_cloud(tmp_path):
     np.testing.assert_allclose([c["iou"] for c in header["classes"]], iou)
     assert header["miou"] == pytest.approx(iou.mean())
     assert [c["gt"] for c in header["classes"]] == [int((cloud.gt == k).sum()) for k in range(3)]
-    assert header["ignored"] == {part: int((getattr(cloud, part) == -1).sum()) for part in ("gt", "pred", "pseudo")}
+    assert [c["annotated"] for c in header["classes"]] == [int((cloud.annotated == k).sum()) for k in range(3)]
+    parts = ("gt", "pred", "pseudo", "annotated")
+    assert header["ignored"] == {part: int((getattr(cloud, part) == -1).sum()) for part in parts}
     assert header["annotated"] == int((cloud.annotated >= 0).sum())
     assert header["wrong"] == pytest.approx((cloud.error == 1).sum() / known.sum())
 

@@ -189,7 +189,18 @@ def test_opened_wider_it_answers_to_numbers_and_its_own_name_alone():
         assert not server.only_here
         assert server.url == f"http://127.0.0.1:{server.port}/"
         assert [ask(server, "/", Host=host)[0] for host in ("192.168.1.7:80", socket.gethostname())] == [200, 200]
-        assert ask(server, "/", Host="evil.example")[0] == 403
+        status, _, body = ask(server, "/", Host="evil.example")
+        assert (status, json.loads(body)["error"].split()[-1]) == (403, f"http://127.0.0.1:{server.port}/")
+
+
+def test_names_of_any_case_are_known_and_the_full_one_is_looked_up_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "gethostname", lambda: "Ada")
+    monkeypatch.setattr(socket, "getfqdn", lambda: asked.append(1) or "Ada.Lab.Example")
+    with serving(Shelf(Scenes(1).sources, pack_scene), host="0.0.0.0") as server:
+        hosts = ("ADA:80", "ada.lab.example", "Ada.Lab.Example:8080", "other.lab.example", "other.example")
+        assert [ask(server, "/", Host=host)[0] for host in hosts] == [200, 200, 200, 403, 403]
+    assert asked == [1]
 
 
 def test_a_taken_port_and_a_foreign_host_are_one_sentence(served):

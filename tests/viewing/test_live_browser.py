@@ -1,18 +1,22 @@
-"""The real page from the real server, in a browser."""
+"""The real page from the real server: in a browser, and what it begins with."""
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
 
+from pointseg.cli.main import main
 from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.html import live_page
 from pointseg.viewing.live import LiveServer, Shelf
 from pointseg.viewing.payload import pack_scene
+from pointseg.viewing.ply import write_ply
 from pointseg.viewing.sources import Source
 
 CLASSES = Classes("toy", ("floor", "crate"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ((0,), (1,)))
@@ -54,3 +58,16 @@ def test_in_a_browser(browser):
             assert all(address.startswith((server.url, "data:", "blob:")) for address in browser.requests)
         finally:
             server.shutdown()
+
+
+def test_two_targets_are_opened_side_by_side_without_an_address(tmp_path, monkeypatch):
+    pages = []
+    monkeypatch.setattr(LiveServer, "serve_forever", lambda server: pages.append(server.page.decode()))
+    for run, names in (("one", "ab"), ("other", "bc")):
+        (tmp_path / run).mkdir()
+        for name in names:
+            write_ply(tmp_path / run / f"{name}.ply", load(0)[0])
+    assert main(["view", str(tmp_path / "one"), str(tmp_path / "other"), "--port", "0"]) == 0
+    header = json.loads(re.search(r'id="header">(.*?)</script>', pages[0], re.S)[1])
+    first = {about.get("first"): (Path(about["source"]).name, about["name"]) for about in header["clouds"]}
+    assert (first["a"], first["b"]) == (("one", "b"), ("other", "b"))

@@ -110,6 +110,31 @@ def test_any_ply_with_coordinates(tmp_path):
     assert read_ply_classes(tmp_path / "foreign.ply") is None
 
 
+def test_names_of_other_tools(tmp_path):
+    """As in any other cloud file: see ``data/formats/roles.py``."""
+    names = ("x", "y", "z", "diffuse_red", "diffuse_green", "diffuse_blue", "normal_x", "normal_y", "normal_z")
+    vertex = np.zeros(4, [(name, "f4") for name in names] + [("Pred", "i4"), ("scalar_Classification", "f4")])
+    vertex["x"], vertex["diffuse_green"], vertex["normal_z"], vertex["Pred"] = range(4), 0.5, 2, [1, 0, -1, 1]
+    vertex["scalar_Classification"] = [np.nan, 0.5, 1, 2]  # not asked for, so it may be anything
+    PlyData([PlyElement.describe(vertex, "vertex")]).write(str(tmp_path / "a.ply"))
+    read = read_ply(tmp_path / "a.ply")
+    assert read.color.tolist() == [[0, 128, 0]] * 4
+    assert read.normal.tolist() == [[0, 0, 1]] * 4
+    assert (read.pred.tolist(), read.gt) == ([1, 0, -1, 1], None)
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"), [("x", r"a\.ply: point 2 .* must be finite"), ("scalar_confidence", r"a\.ply: confidence ")]
+)
+def test_values_that_are_no_numbers_are_told_with_the_file(tmp_path, field, sentence):
+    path = write_ply(tmp_path / "a.ply", full_cloud())
+    data = PlyData.read(str(path), mmap=False)
+    data["vertex"].data[field][2] = np.nan
+    data.write(str(path))
+    with pytest.raises(InputError, match=sentence):
+        read_ply(path)
+
+
 def test_a_scanners_own_confidence_is_no_probability_of_a_class(tmp_path):
     vertex = np.ones(3, [("x", "f4"), ("y", "f4"), ("z", "f4"), ("confidence", "f4")])
     vertex["confidence"] = 7
@@ -131,9 +156,9 @@ def test_labels_that_came_back_as_floats(tmp_path):
 def test_damaged_files(tmp_path):
     path = write_ply(tmp_path / "a.ply", full_cloud(), CLASSES)
     whole = path.read_bytes()
-    for cut in (0, 30, len(whole) - 5):
+    for cut, sentence in ((0, "is empty"), (30, "header is damaged or cut short"), (len(whole) - 5, "is cut short")):
         path.write_bytes(whole[:cut])
-        with pytest.raises(InputError, match="cannot be read as PLY"):
+        with pytest.raises(InputError, match=sentence):
             read_ply(path)
     path.write_bytes(whole.replace(b'"floor", [1, 2, 3]', b'"floor", [1, 2, 3e'))
     assert_same(read_ply(path), full_cloud())
@@ -142,14 +167,14 @@ def test_damaged_files(tmp_path):
     path.write_bytes(whole.replace(b"[1, 2, 3]", b"[1, 2,900]"))
     with pytest.raises(InputError, match="its class names cannot be read"):
         read_ply_classes(path)
-    with pytest.raises(InputError, match="no PLY file"):
+    with pytest.raises(InputError, match="there is no file"):
         read_ply(tmp_path / "absent.ply")
 
 
 def test_no_coordinates_no_cloud(tmp_path):
     vertex = np.ones(2, [("x", "f4"), ("y", "f4")])
     PlyData([PlyElement.describe(vertex, "vertex")]).write(str(tmp_path / "flat.ply"))
-    with pytest.raises(InputError, match="no vertex property z"):
+    with pytest.raises(InputError, match="no coordinates x, y, z; its fields are x, y"):
         read_ply(tmp_path / "flat.ply")
     PlyData([PlyElement.describe(np.ones(2, [("a", "f4")]), "thing")]).write(str(tmp_path / "thing.ply"))
     with pytest.raises(InputError, match="no element 'vertex'"):
@@ -181,4 +206,7 @@ def test_wrong_arguments(tmp_path):
 
 def test_an_empty_cloud(tmp_path):
     empty = Cloud(np.zeros((0, 3)), pred=np.zeros(0, int), name="empty")
-    assert read_ply(write_ply(tmp_path / "e.ply", empty)).num_points == 0
+    path = write_ply(tmp_path / "e.ply", empty)
+    assert PlyData.read(str(path))["vertex"].count == 0
+    with pytest.raises(InputError, match="holds no points"):
+        read_ply(path)

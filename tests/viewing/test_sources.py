@@ -9,6 +9,7 @@ import laspy
 import numpy as np
 import pytest
 
+from data_prep import pointcept
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.formats import write_predictions
 from pointseg.data.scene import open_scene
@@ -224,6 +225,20 @@ def test_a_folder_of_clouds(tmp_path):
     sources = open_target(tmp_path, Wishes())
     assert [s.name for s in sources] == ["Area_1/a", "Area_2/a", "a.las", "a.ply"]
     assert {s.source for s in sources} == {str(tmp_path)}
+
+
+@pytest.mark.parametrize("target", [".", "train", "train/scene0"])
+def test_pointcepts_folders_are_refused_with_the_command_that_prepares_them(tmp_path, target):
+    """Taken for a folder of clouds, colours and labels would be drawn as coordinates."""
+    (tmp_path / "train" / "scene0").mkdir(parents=True)
+    for name, array in (("coord", COORD), ("color", np.zeros((N, 3), np.uint8)), ("segment", PRED)):
+        np.save(tmp_path / "train" / "scene0" / f"{name}.npy", array)
+    with pytest.raises(InputError, match=r"no meta\.json.* 'pointseg prepare pointcept --raw .* --out ROOT") as error:
+        open_target(tmp_path / target, Wishes())
+    raw = Path(str(error.value).split("--raw ")[1].split()[0])
+    assert [job.scene for job in pointcept.jobs(raw, load_classes("s3dis"))] == ["scene0"]
+    (tmp_path / "train" / "scene0" / "coord.npy").rename(tmp_path / "train" / "coord.npy")
+    assert "train/coord" in [source.name for source in open_target(tmp_path, Wishes())]
 
 
 def test_tables_are_clouds_where_a_folder_holds_nothing_else(tmp_path):

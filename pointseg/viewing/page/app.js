@@ -3,6 +3,7 @@
 const PAPER = { true: [0.071, 0.086, 0.106], false: [1, 1, 1] };
 const MOST_SAVED = 5;
 const LOST = "The graphics card gave the page up. Reload it; if that happens again, write the page with fewer points (--max-points).";
+const TOO_OLD = "This browser is too old to unpack the points. Chrome and Edge can from version 103 on, Firefox from 113, Safari from 16.4.";
 let moving = false, queued = false, settling, cloudsShown = 0;
 
 function stop(kind, text) {
@@ -158,15 +159,22 @@ function watchPanel() {
   });
 }
 
+// Chrome 80 to 102 know the class and not this format.
+function canUnpack() {
+  try {
+    return Boolean(new DecompressionStream(PACKING));
+  } catch {
+    return false;
+  }
+}
+
 async function start() {
   document.body.dataset.background = state.dark ? "dark" : "light";
   $("controls").hidden = true;
   $("name").textContent = document.title;
   watchPanel();
   watchPointers($("canvas"));
-  if (typeof DecompressionStream === "undefined") {
-    return stop("unsupported", "This browser cannot unpack the points (it lacks DecompressionStream). Any Chrome, Edge, Firefox or Safari from 2023 on can.");
-  }
+  if (!canUnpack()) return stop("unsupported", TOO_OLD);
   try {
     drawing = new Drawing($("canvas"));
     if (given.live) return startLive();

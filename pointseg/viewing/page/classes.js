@@ -1,29 +1,47 @@
 // The list of classes with counts, scores and switches. Its rows stay, so that a switch keeps the keyboard's focus.
 
-const BY = { gt: "ground truth", pred: "prediction", pseudo: "pseudo-label" };
+const BY = { gt: "ground truth", pred: "prediction", pseudo: "pseudo-label", annotated: "annotation" };
+const PALE = [215, 215, 215]; // of points without annotation
 let listed = ""; // what the rows were made for
 
 function showClasses() {
   const by = views.map(({ header, points }) => filterBy(points, modeOf(header)));
   $("class-section").hidden = by.every((name) => name === null);
-  const wanted = JSON.stringify([by, views.map((view) => view.number)]);
+  const shown = columns(by);
+  const wanted = JSON.stringify([by, shown, views.map((view) => view.number)]);
   if (wanted !== listed) {
     listed = wanted;
     $("classes-title").textContent = "classes by " + [...new Set(by.filter(Boolean).map((name) => BY[name]))].join(" and ");
-    $("classes-head").replaceChildren(make("th"), ...["class", ...columns(by).map((column) => column.title)].map((title) => make("th", title, { scope: "col" })));
-    $("classes").replaceChildren(...allNames().flatMap((name) => classRow(name, by)));
+    $("classes-head").replaceChildren(make("th"), ...["class", ...shown.map((column) => column.title)].map((title) => make("th", title, { scope: "col" })));
+    $("classes").replaceChildren(...allNames().flatMap((name) => classRow(name, by, shown)));
   }
   for (const box of $("classes").querySelectorAll("input")) box.checked = !state.hidden.has(box.dataset.name);
 }
 
-// Points and IoU of one cloud; of two their IoUs and the difference, or their points.
+// Points and IoU of one cloud; of two their IoUs and the difference, or their points. Where annotated points are shown,
+// how many of them each class has.
 function columns(by) {
-  const count = (k) => (entries) => (entries[k] && by[k] ? group(entries[k][by[k]]) : "–");
-  const iou = (k) => (entries) => (entries[k] && entries[k].iou !== null ? percent(entries[k].iou) : "–");
-  const scored = views.map((view) => view.header.miou !== null);
-  if (views.length === 1) return [{ title: "points", text: count(0) }, ...(scored[0] ? [{ title: "IoU %", text: iou(0) }] : [])];
-  if (!scored.some(Boolean)) return [{ title: "points A", text: count(0) }, { title: "points B", text: count(1) }];
-  return [{ title: "IoU A", text: iou(0) }, { title: "IoU B", text: iou(1) }, { title: "B − A", text: difference }];
+  const pair = views.length > 1;
+  const count = (k, name) => ({
+    title: (name === "annotated" ? "annotated" : "points") + (pair ? ` ${"AB"[k]}` : ""),
+    text: (entries) => (counts(entries[k], name, by[k]) ? group(entries[k][name]) : "–"),
+  });
+  const iou = (k) => ({
+    title: pair ? `IoU ${"AB"[k]}` : "IoU %",
+    text: (entries) => (entries[k] && entries[k].iou !== null ? percent(entries[k].iou) : "–"),
+  });
+  const points = by.map((name, k) => count(k, name));
+  if (views.some(({ header }) => modeOf(header) === "annotated")) {
+    const marked = views.flatMap((view, k) => (view.points.fields.annotated ? [count(k, "annotated")] : []));
+    return pair || by[0] === "annotated" ? marked : [...points, ...marked];
+  }
+  if (views.every((view) => view.header.miou === null)) return points;
+  return pair ? [iou(0), iou(1), { title: "B − A", text: difference }] : [...points, iou(0)];
+}
+
+// Whether a row has a number of points by that label; "ignored" are those without the label that the rows are by.
+function counts(entry, name, by) {
+  return entry && name && ("name" in entry || name === by);
 }
 
 function difference([a, b]) {
@@ -38,24 +56,26 @@ function entryOf({ header }, name) {
   return header.classes.find((c) => c.name === name);
 }
 
-function classRow(name, by) {
+function classRow(name, by, shown) {
   const entries = views.map((view) => entryOf(view, name));
   const counted = entries.reduce((sum, entry, k) => sum + ((entry && by[k] && entry[by[k]]) || 0), 0);
   if (!counted && !views.some(({ header }) => header.classes.some((c) => c.name === name))) return [];
   const row = make("tr", "", { class: counted ? "" : "absent" });
-  const box = make("input", "", { type: "checkbox", "aria-label": name, "data-name": name });
+  const unmarked = by.includes("annotated") && entries.some((entry) => entry && !("name" in entry));
+  const title = unmarked ? "not annotated" : name;
+  const box = make("input", "", { type: "checkbox", "aria-label": title, "data-name": name });
   box.addEventListener("click", (event) => {
     if (event.shiftKey) return hideAllBut(name);
     const hidden = new Set(state.hidden);
     hidden[box.checked ? "delete" : "add"](name);
     set({ hidden });
   });
-  const label = make("div", "", { class: "class-name", title: name });
+  const label = make("div", "", { class: "class-name", title });
   const color = make("i");
-  color.style.background = css(entries.find(Boolean).color);
-  label.append(color, make("span", name));
+  color.style.background = css(unmarked ? PALE : entries.find(Boolean).color);
+  label.append(color, make("span", title));
   label.addEventListener("dblclick", () => hideAllBut(name));
-  const cells = [make("td"), make("td"), ...columns(by).map(({ text }) => make("td", text(entries)))];
+  const cells = [make("td"), make("td"), ...shown.map(({ text }) => make("td", text(entries)))];
   cells[0].append(box);
   cells[1].append(label);
   row.append(...cells);

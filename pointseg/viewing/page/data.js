@@ -1,5 +1,6 @@
 // The points of one cloud: unpacked, and asked about. All on the processor, so that every count shown is exact.
 
+const PACKING = "deflate-raw";
 const TYPES = { u1: Uint8Array, u2: Uint16Array };
 
 function fromBase64(text) {
@@ -11,7 +12,7 @@ function fromBase64(text) {
 
 // The fields in a stream of deflated bytes.
 async function unpack(header, stream) {
-  const bytes = await new Response(stream.pipeThrough(new DecompressionStream("deflate-raw"))).arrayBuffer();
+  const bytes = await new Response(stream.pipeThrough(new DecompressionStream(PACKING))).arrayBuffer();
   const fields = {};
   let at = 0;
   for (const field of header.fields) {

@@ -113,16 +113,19 @@ function onKey(event) {
   if (key === "?") return openHelp();
   if (given.live && (key === "[" || key === "]")) return stepScene(key === "]" ? 1 : -1);
   if (!views.length) return;
-  const digit = /^Digit([0-9])$/.exec(event.code);
-  if (event.shiftKey && digit) return recall(+digit[1] - 1);
+  const place = /^Digit([0-9])$/.exec(event.code)?.[1];
+  if (event.shiftKey && place && state.saved[place - 1]) return recall(place - 1);
+  // A key of the row of digits counts by its place, because on French keyboards it types a letter; a digit by itself.
+  const number = /^[0-9]$/.test(key) ? key : event.shiftKey ? null : place;
   if (target === $("canvas") && key === "Enter") return showPicked(pickAt(halfSize()[0] / 2, halfSize()[1] / 2));
   if (target === $("canvas") && Object.hasOwn(CAMERA_KEYS, key)) {
     CAMERA_KEYS[key](event.shiftKey);
     moved();
-  } else if (/^[0-9]$/.test(key)) {
-    const mode = modes()[(+key + 9) % 10];
+  } else if (number) {
+    const mode = modes()[(+number + 9) % 10];
     if (mode) set({ mode: mode.id });
   } else if (Object.hasOwn(KEYS, key)) KEYS[key]();
+  else if (event.code === "Minus") KEYS["-"](); // where "-" is typed with the key of a digit
   else return;
   // A list would look for an entry that begins with the key.
   event.preventDefault();

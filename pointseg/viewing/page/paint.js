@@ -27,7 +27,7 @@ class Colors {
 // Which labels the class switches act on: what the colouring shows, or else what is known.
 function filterBy({ fields }, mode) {
   const wanted = { pred: "pred", confidence: "pred", entropy: "pred", pseudo: "pseudo" }[mode];
-  return [wanted, "gt", "pred", "pseudo"].find((name) => name && fields[name]) || null;
+  return [wanted, "gt", "pred", "pseudo", "annotated"].find((name) => name && fields[name]) || null;
 }
 
 // Fills points.rgba; 0 hides a point. Returns how many points are shown.

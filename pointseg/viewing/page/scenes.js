@@ -12,7 +12,8 @@ function startLive() {
   $("compare").addEventListener("change", () => openClouds(current, byId($("compare").value)));
   if (!given.clouds.length) return stop("failed", "There is no scene to show.");
   if (given.clouds.length === 1) $("scenes").hidden = true;
-  if (!openAddress()) openClouds(given.clouds[0], null, true);
+  const first = (side) => given.clouds.find((cloud) => cloud.first === side);
+  if (!openAddress()) openClouds(first("a") || given.clouds[0], first("b"), true);
 }
 
 // Opens what the address names; false if that is shown already or not there.
