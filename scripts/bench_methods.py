@@ -62,6 +62,7 @@ def _print(out: Path, suite: Suite, seeds: int) -> None:
     for rule in suite.rules:
         amount = tables.label_amount(out, Cell(suite, rule, suite.variants[0], 0))
         print(f"\n{suite.name}, {rule}{amount}\n\n{tables.table(out, suite, rule, seeds)}")
+        print(f"\n{tables.versions(out, suite, rule, seeds)}")
         if suite.name == "claims":
             print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
 

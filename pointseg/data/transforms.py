@@ -18,6 +18,13 @@ from pointseg.data.setting_checks import require_angle, require_elastic, require
 from pointseg.errors import InputError
 
 
+COARSEST = 16
+"""Voxels along a cell of a MinkUNet's coarsest level: what it makes of a cloud repeats with every such shift."""
+
+ELSEWHERE = 0.25
+"""Share of the training clouds whose floor does not stand in the lowest layer of voxels."""
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """How a cloud is changed before it is voxelised.
@@ -28,9 +35,11 @@ class AugmentConfig:
         flip_x: mirror x with probability one half.
         jitter: standard deviation of the noise on each coordinate, metres.
         color_drop: probability that a cloud's colours are all set to zero.
-        random_origin: shift the cloud by a uniform part of a voxel on all three axes. Without it the lowest point of
-            every training cloud lies on a border of the voxel grid, while in the stored grids, which are predicted
-            on, it lies anywhere: floors would be cut into voxels in a way that training never showed.
+        random_origin: shift the cloud by a uniform part of a voxel on all three axes, and one cloud in four by up to
+            ``COARSEST`` whole voxels more. Without it the lowest point of every training cloud lies on a border of the
+            voxel grid, while in the stored grids, which are predicted on, it lies anywhere: floors would be cut into
+            voxels in a way that training never showed. And where a stray point lies below the floor, the whole cloud
+            stands at another phase of the network's strides.
         flip_y: mirror y with probability one half.
         tilt: largest angle of a turn about the x and about the y axis, degrees, either way.
         elastic: pairs of (granularity in metres, magnitude in metres), as in ``StrongConfig``; empty = off.
@@ -122,5 +131,12 @@ def _recolored(color: np.ndarray | None, config: AugmentConfig, rng: np.random.G
 
 
 def random_origin(voxel_size: float, rng: np.random.Generator) -> np.ndarray:
-    """A shift of a whole cloud, (3,) float32 metres, by up to one voxel on each axis: the phase of the voxel grid."""
-    return rng.uniform(0, voxel_size, size=3).astype(np.float32)
+    """A shift of a whole cloud, (3,) float32 metres: the phase of the voxel grid and of the network's coarser ones.
+
+    Up to a voxel on each axis, so that a floor stays in the lowest layer of voxels, where prediction has it. One cloud
+    in four is shifted by up to ``COARSEST`` whole voxels more.
+    """
+    shift = rng.uniform(0, voxel_size, size=3)
+    if rng.random() < ELSEWHERE:
+        shift += voxel_size * rng.integers(COARSEST, size=3)
+    return shift.astype(np.float32)

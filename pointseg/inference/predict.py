@@ -90,6 +90,6 @@ def voxel_probabilities(
     model: nn.Module, grid: VoxelGrid, inputs: np.ndarray, device: torch.device, precision: str
 ) -> np.ndarray:
     """(V, K) float32 class probabilities of a grid's voxels with inputs (V, C); the model is in evaluation mode."""
-    share = voxel_logits(model, grid.coord, inputs, device, precision).float().softmax(1)
+    share = voxel_logits(model, grid.coord - grid.coord.min(axis=0), inputs, device, precision).float().softmax(1)
     require_finite(share.amax(1))
     return np.asarray(share.cpu().numpy())

@@ -84,7 +84,12 @@ class Network:
 def voxel_logits(
     model: nn.Module, coord: np.ndarray, inputs: np.ndarray, device: torch.device, precision: str
 ) -> Tensor:
-    """The logits (v, K) of one cloud's voxels ``coord`` (v, 3) with their ``inputs`` (v, C), on the device."""
+    """The logits (v, K) of voxels with their ``inputs`` (v, C), on the device.
+
+    Args:
+        coord: (v, 3), counted from the lowest voxel of the whole cloud on each axis. A network of strides 2 to 16 sees
+            another cloud at every shift but multiples of 16 voxels; training clouds stand with their floor at 0.
+    """
     batch = np.zeros((len(coord), 4), np.int32)
     batch[:, 1:] = coord
     rows = _Inputs(torch.from_numpy(batch).to(device), torch.from_numpy(inputs).to(device))
@@ -176,4 +181,4 @@ def _predict_tile(network: Network, voxels: Voxels, tile: Tile, halo: int) -> np
     if z is not None:
         position[:, 2] = z[seen]
     inputs = voxel_features(position, None if color is None else color[seen], voxels.floor, network.features)
-    return network(coord[seen], inputs, own[seen])
+    return network(coord[seen] - voxels.blocks.lowest, inputs, own[seen])

@@ -59,6 +59,8 @@ class PseudoLabelRecord:
         )
         sample = dataset[0, (run.config.seed,)]
         assert isinstance(sample, Sample)
+        # As in prediction.
+        sample = replace(sample, coord=sample.coord - sample.coord.min(dim=0).values)
         point, offset = sample.point.numpy(), scene.offset.tolist()
         cloud = Cloud(
             coord=np.asarray(scene.coord)[point],

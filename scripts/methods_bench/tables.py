@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     """The Markdown table of a suite and a rule; cells not trained yet are missing from it."""
     found = {title: collect(out, suite, rule, seeds, which) for title, which in COLUMNS.items()}
     found = {title: values for title, values in found.items() if values}
-    final = found.get("final mIoU", {})
+    if not found:
+        return "not trained yet"
+    final = found["final mIoU"]
     lines = [
         f"| method | {' | '.join(f'{title} | paired' for title in found)} | seeds |",
         "|---" * (2 * len(found) + 2) + "|",
@@ -82,6 +85,15 @@ def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
 def _gain(found: dict[str, dict[int, float]], name: str) -> str:
     gain = None if name == BASELINE else difference(found, name, BASELINE)
     return "" if gain is None else f"**{gain}**" if gain.separated else str(gain)
+
+
+def versions(out: Path, suite: Suite, rule: str, seeds: int) -> str:
+    """The versions of the code that trained a suite's finished cells, with their numbers if they are several."""
+    every = [Cell(suite, rule, variant, seed) for variant in suite.variants for seed in range(seeds)]
+    found = Counter(cell.version(out) for cell in every if cell.scores(out))
+    if len(found) == 1:
+        return f"code {next(iter(found))}"
+    return "cells of different code: " + ", ".join(f"{name} ({count})" for name, count in found.items())
 
 
 def label_amount(out: Path, cell: Cell) -> str:

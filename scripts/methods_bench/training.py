@@ -14,11 +14,15 @@ from typing import BinaryIO
 
 from methods_bench.cells import Cell
 from methods_bench.prepare import labels_name
+from methods_bench.version import code_version
 from pointseg.progress import progress_bar
 
 
 class Trainer:
     """Trains cells as ``pointseg train`` processes.
+
+    Finished cells are kept whatever code made them; the tables tell. A training that another version of the code began
+    starts anew.
 
     Args:
         out: folder of the benchmark.
@@ -28,6 +32,7 @@ class Trainer:
 
     def __init__(self, out: Path, jobs: int, device: str) -> None:
         self.out, self.jobs, self.device = out, jobs, device
+        self.version = code_version()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -54,6 +59,9 @@ class Trainer:
     def _train(self, cell: Cell) -> bool:
         run = cell.run(self.out)
         run.parent.mkdir(parents=True, exist_ok=True)
+        if run.exists() and cell.version(self.out) != self.version:
+            shutil.rmtree(run)
+        cell.version_file(self.out).write_text(f"{self.version}\n")
         train = ["train", f"synthetic_{cell.variant.recipe}", "--data", str(self.out / cell.suite.data)]
         train += ["--labels", labels_name(cell), "--out", str(run), "--seed", str(cell.seed), "--workers", "0"]
         train += ["--device", self.device, "--resume", "--set", *cell.suite.settings, *cell.variant.settings]

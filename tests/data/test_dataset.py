@@ -86,6 +86,12 @@ def test_nearest_rows_against_sorting():
     assert (np.diff(chosen) > 0).all()
 
 
+def slow_origin(rng):
+    part = rng.uniform(0, 0.1, 3)
+    whole = rng.integers(16, size=3) if rng.random() < 0.25 else np.zeros(3)
+    return (part + 0.1 * whole).astype(np.float32)
+
+
 def heights(sample):
     return {int(p): float(f[-1]) for p, f in zip(sample.point, sample.features, strict=True)}
 
@@ -119,9 +125,11 @@ def test_the_phase_of_the_grid_is_uniform_on_all_axes_and_heights_stay(rooms_roo
         torch.testing.assert_close(shift, shift[:1].expand_as(shift), atol=1e-5, rtol=0)
         torch.testing.assert_close(sample.features[rows, -1], before.features[old, -1], atol=1e-5, rtol=0)
         origins.append(shift[0].numpy())
-    phases = np.sort(np.array(origins) / 0.1, axis=0)
-    assert phases.min() >= -1e-4
-    assert phases.max() <= 1 + 1e-4
+    origins = np.array(origins) / 0.1
+    assert origins.min() >= -1e-4
+    assert 8 < origins.max() <= 16 + 1e-4
+    assert 15 < (origins > 1 + 1e-4).any(axis=1).sum() < 45
+    phases = np.sort(origins % 1, axis=0)
     # The critical distance of Kolmogorov and Smirnov at a level of 0.1 %.
     assert np.abs(phases - (np.arange(120)[:, None] + 0.5) / 120).max() < 1.95 / np.sqrt(120)
 
@@ -137,7 +145,7 @@ def test_a_pair_against_a_slow_twin(rooms_root, labels, max_voxels):
     pair = data[1, (5, 7)]
     rng = np.random.default_rng((5, 7))
     coord, color = augment(np.asarray(scene.coord), scene.color, AugmentConfig(), rng)
-    coord = coord + rng.uniform(0, 0.1, 3).astype(np.float32)
+    coord = coord + slow_origin(rng)
     if max_voxels == 150:
         whole = dataset(rooms_root, labels)[1, (5, 7)]
         rng.integers(int((whole.labels >= 0).sum()))
@@ -145,7 +153,7 @@ def test_a_pair_against_a_slow_twin(rooms_root, labels, max_voxels):
     cell = [tuple(np.floor(p.astype(np.float64) / 0.1).astype(int).tolist()) for p in coord]
     inside = np.array([i for i, c in enumerate(cell) if c in weak_rows])
     kept, moved, _ = strengthen(coord[inside], color[inside], float(coord[:, 2].min()), config, rng)
-    origin = rng.uniform(0, 0.1, 3).astype(np.float32)
+    origin = slow_origin(rng)
     voxels = {}
     for point, position in zip(inside[kept], moved + origin, strict=True):
         place = tuple(np.floor(position.astype(np.float64) / 0.1).astype(int).tolist())
@@ -194,14 +202,14 @@ def test_both_views_have_an_origin_of_their_own_if_any(rooms_root):
         phases.append([float(view.position[:, 2].min()) for view in (pair.weak, pair.strong)])
     assert abs(np.corrcoef(np.array(phases).T)[0, 1]) < 0.5
     assert np.array(phases).min(0).max() < 0.02
-    assert np.array(phases).max(0).min() > 0.08
+    assert np.array(phases).max(0).min() > 0.3
 
 
 def test_heights_of_the_strong_view_are_above_the_floor_even_where_the_floor_was_dropped(rooms_root):
-    off = StrongConfig(point_drop=0, block_drop=0.9, block_size=0.6, elastic=(), rotate=0, scale=0)
+    off = StrongConfig(point_drop=0, block_drop=0.97, block_size=0.6, elastic=(), rotate=0, scale=0)
     data = dataset(rooms_root, strong=off)
     lowest = []
-    for seed in range(20):
+    for seed in range(40):
         pair = data[0, (0, seed)]
         weak, strong = heights(pair.weak), heights(pair.strong)
         common = weak.keys() & strong.keys()
@@ -250,7 +258,7 @@ def test_an_overlay_against_a_slow_twin(rooms_root):
     rng.random(), rng.integers(1)
     clouds.append(augment(np.asarray(data.scenes[1].coord), data.scenes[1].color, config, rng)[0])
     clouds[1] = clouds[1] + np.array([0, 0, clouds[0][:, 2].min() - clouds[1][:, 2].min()], np.float32)
-    origin = rng.uniform(0, 0.1, 3).astype(np.float32)
+    origin = slow_origin(rng)
     voxels = {}
     for owner, coord in enumerate(clouds):
         given = dict(zip(*(a.tolist() for a in data.annotations[owner]), strict=True))

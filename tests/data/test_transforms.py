@@ -78,12 +78,18 @@ def test_the_same_seed_gives_the_same_cloud_and_input_is_untouched(cloud):
     assert a[0].dtype == np.float32
 
 
-def test_the_origin_lies_anywhere_within_one_voxel():
-    shifts = np.array([random_origin(0.25, np.random.default_rng(seed)) for seed in range(400)])
+def test_the_origin_lies_anywhere_within_a_voxel_and_at_times_elsewhere_in_the_coarsest_cell():
+    shifts = np.array([random_origin(0.25, np.random.default_rng(seed)) for seed in range(800)])
     assert shifts.dtype == np.float32
     for axis in shifts.T:
-        assert (np.histogram(axis, bins=4, range=(0, 0.25))[0] > 60).all()
-    assert np.abs(np.corrcoef(shifts.T) - np.eye(3)).max() < 0.2
+        assert (np.histogram(axis % 0.25, bins=4, range=(0, 0.25))[0] > 160).all()
+    whole = np.floor(shifts / 0.25).astype(int)
+    moved = whole[whole.any(axis=1)]
+    assert 150 < len(moved) < 250
+    for axis in moved.T:
+        assert set(axis) == set(range(16))
+        assert np.bincount(axis).max() < 35
+    assert np.abs(np.corrcoef(moved.T) - np.eye(3)).max() < 0.25
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -80,7 +80,7 @@ def test_votes_are_the_mean_over_views_of_the_raw_points(scene):
     for number, view in enumerate(views(5)):
         coord = raw if number == 0 else view.of(raw)
         grid = voxelize(coord, 0.1, color=color)
-        x, z = 0.1 * grid.coord[:, 0], coord[grid.point][:, 2] - coord[:, 2].min()
+        x, z = 0.1 * (grid.coord[:, 0] - grid.coord[:, 0].min()), coord[grid.point][:, 2] - coord[:, 2].min()
         red = grid.color[:, 0].astype(np.float32) / 127.5 - 1
         power = np.exp(np.stack([x, z, 3 * red, -x * z], axis=1))
         of_point = (power / power.sum(1, keepdims=True))[grid.inverse]

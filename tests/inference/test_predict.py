@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from pointseg.data.formats.convert import RawCloud
 from pointseg.data.scene import list_scenes
 from pointseg.errors import InputError
 from pointseg.inference import predict_scene
@@ -45,6 +46,32 @@ def test_the_network_is_asked_in_evaluation_mode_and_left_as_it_was(scene):
         predict_scene(net, scene, voxel_size=0.1, features=["height"], device=CPU)
         assert net.called_in_training is False
         assert net.training is training
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 1), (5, -40, 7), (16, 32, -48)])
+def test_where_a_cloud_lies_changes_nothing(shift, make_predictor):
+    """Strides of 2 to 16 would tell clouds apart that lie a voxel higher; training has the floor at 0."""
+    predictor = make_predictor(voxel_size=0.125, features=("ones", "height"))
+    rng = np.random.default_rng(0)
+    # Multiples of 1/1024, so that shifting rounds nothing.
+    coord = rng.integers(0, 4096, (6000, 3)) / 1024 * [1, 1, 0.25]
+    here, there = (predictor(RawCloud(coord + np.array(by) * 0.125)) for by in ((0, 0, 0), shift))
+    assert len(np.unique(here.pred)) > 1
+    assert np.array_equal(here.pred, there.pred)
+    assert np.array_equal(here.confidence, there.confidence)
+
+
+def test_voxels_are_counted_from_the_lowest(scene):
+    seen = []
+
+    class Looks(HeightNet):
+        def forward(self, inputs):
+            seen.append(inputs.coord[:, 1:])
+            return super().forward(inputs)
+
+    predict_scene(Looks(), scene, voxel_size=0.1, features=["height"], device=CPU)
+    stored = scene.grid(0.1).coord
+    assert np.array_equal(seen[0].numpy(), stored - stored.min(axis=0))
 
 
 def test_a_size_without_a_grid_is_refused(scene):

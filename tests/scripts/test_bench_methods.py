@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from methods_bench import claims, tables
+from methods_bench import claims, tables, version
 from methods_bench.cells import CLAIMS, Cell, Suite, Variant, cells, suites
 from methods_bench.prepare import labels_name
 from methods_bench.training import Trainer
@@ -44,7 +44,7 @@ def test_every_row_is_a_recipe_and_cells_of_a_suite_differ_in_the_method_alone()
             (c.data, c.augment, c.model, c.optimizer, c.steps, c.batch_size, c.eval_every) for c in configs.values()
         }
         assert len(shared) == 1
-        assert len({repr((c.method, c.loss)) for c in configs.values()}) == len(configs)
+        assert len({repr((c.method, c.loss, c.ema_momentum)) for c in configs.values()}) == len(configs)
 
 
 def test_paired_difference_is_the_paired_t_interval():
@@ -121,3 +121,21 @@ def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_pa
     before = planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns
     assert Trainer(tmp_path, jobs=1, device="cpu").train(planned[:1]) == []
     assert planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns == before
+
+
+def test_tables_tell_which_code_trained_their_cells(tmp_path, monkeypatch):
+    suite = Suite("toy", "rooms", "toy", ("1pt",), SPLITS, (Variant("supervised", "supervised"),))
+    for seed, name in enumerate(["abc", "abc", "def"]):
+        cell = Cell(suite, "1pt", suite.variants[0], seed)
+        finish(tmp_path, cell, 40.0)
+        cell.version_file(tmp_path).write_text(name + "\n")
+    assert tables.versions(tmp_path, suite, "1pt", seeds=2) == "code abc"
+    assert tables.versions(tmp_path, suite, "1pt", seeds=3) == "cells of different code: abc (2), def (1)"
+    folder = tmp_path / "package"
+    (folder / "pointseg" / "methods").mkdir(parents=True)
+    monkeypatch.setattr(version, "ROOT", folder)
+    before = version.code_version()
+    (folder / "pointseg" / "methods" / "erda.py").write_text("weight = 1\n")
+    changed = version.code_version()
+    (folder / "pointseg" / "cli.py").write_text("no score depends on it\n")
+    assert before != changed == version.code_version()
