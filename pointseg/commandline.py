@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pointseg.errors import InputError
+from pointseg.out_of_memory import is_out_of_memory, out_of_memory_reason
 
 # OpenMP threads that spin long while waiting starve each other on a shared machine (docs/decisions.md). Its runtime
 # reads this once, when torch is first imported.
@@ -58,11 +59,9 @@ def guarded(name: str, command: Callable[[], int]) -> int:
     except OSError as error:
         message = describe(error)
     except (MemoryError, RuntimeError) as error:
-        # torch.OutOfMemoryError by name: importing torch here would cost every command a second.
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+        if not is_out_of_memory(error):
             raise
-        first = (str(error).splitlines() or ["no more memory"])[0]
-        message = f"out of memory ({first}); use smaller crops, batches or scenes, or another --device"
+        message = f"{out_of_memory_reason(error)}; use smaller crops, batches or scenes, or another --device"
     except ModuleNotFoundError as error:
         message = f"the package {error.name!r} is not installed; 'pointseg doctor' says what is missing"
     except KeyboardInterrupt as stop:

@@ -8,7 +8,9 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pointseg.commandline import describe
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.device import pick_device
@@ -45,6 +48,10 @@ per-scene mIoU, intervals and the confusion matrices, are stored in RUN/evaluati
 beside it."""
 
 
+EVALUATION = "evaluation"
+"""The folder of a run that scores are stored in."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
     parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
@@ -72,7 +79,22 @@ def run(args: argparse.Namespace) -> int:
     first = runs[args.runs[0]]
     if any(run.classes.names != first.classes.names for run in runs.values()):
         raise InputError("the runs were trained on different class files and cannot share a table; evaluate them apart")
+    for path in runs:
+        _require_writable(Path(path) / EVALUATION)
     return _folds(args, runs) if args.folds else _side_by_side(args, runs)
+
+
+def _require_writable(folder: Path) -> None:
+    """See that scores can be stored before they are computed, which may take hours."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trial.", suffix=".tmp"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}, where the scores are to be stored, cannot be written ({error.strerror}); allow it or free some "
+            "space, or evaluate a copy of the run"
+        ) from error
 
 
 def _side_by_side(args: argparse.Namespace, runs: dict[str, Run]) -> int:
@@ -84,23 +106,24 @@ def _side_by_side(args: argparse.Namespace, runs: dict[str, Run]) -> int:
         raise InputError("the runs hold out different splits and cannot share a table; name the splits with --splits")
     columns: dict[str, Evaluation] = {}
     differences: dict[str, Interval] = {}
+    stored, unstored = list[Path](), list[str]()
     for (path, run), name in zip(runs.items(), _short_names(runs), strict=True):
         evaluation = columns[name] = _evaluate(args, run)
         more: dict[str, Any] = {}
         if len(columns) > 1:
             differences[name] = miou_difference(next(iter(columns.values())).matrices, evaluation.matrices)
             more = {"miou_minus": {"run": first, **interval_json(differences[name])}}
-        stored = _store(args, Path(path), evaluation, splits, more)
-        compared = {other: columns[other].points.iou for other in dict.fromkeys((next(iter(columns)), name))}
-        save_picture(stored.with_suffix(".iou.png"), iou_bars(compared, run.classes))
+        with _told_at_the_end(unstored):
+            file = _store(args, Path(path), evaluation, splits, more)
+            compared = {other: columns[other].points.iou for other in dict.fromkeys((next(iter(columns)), name))}
+            save_picture(file.with_suffix(".iou.png"), iou_bars(compared, run.classes))
+            stored.append(file.parent)
     console = Console()
     console.print(_table(columns, f"{_what(args)} on {', '.join(splits)}"))
     for name, difference in differences.items():
         console.print(f"miou of {name} minus {next(iter(columns))}: {_signed(difference)}")
     _print_scenes(args, console, columns)
-    for path in runs:
-        print(f"stored in {Path(path) / 'evaluation'}")
-    return 0
+    return _ended(stored, unstored)
 
 
 def _folds(args: argparse.Namespace, runs: dict[str, Run]) -> int:
@@ -113,16 +136,35 @@ def _folds(args: argparse.Namespace, runs: dict[str, Run]) -> int:
         list_splits(args.data or first.config.data.root),
     )
     columns: dict[str, Evaluation] = {}
+    stored, unstored = list[Path](), list[str]()
     for path, run in runs.items():
         splits = list(settings[path].eval_splits)
         evaluation = columns[", ".join(splits)] = _evaluate(args, run)
-        _store(args, Path(path), evaluation, splits, {})
+        with _told_at_the_end(unstored):
+            _store(args, Path(path), evaluation, splits, {})
     together = columns[f"all {len(runs)}"] = pooled(list(columns.values()))
-    stored = _store(args, Path(args.runs[0]), together, [f"{len(runs)}folds"], {"runs": list(runs)})
+    with _told_at_the_end(unstored):
+        stored.append(_store(args, Path(args.runs[0]), together, [f"{len(runs)}folds"], {"runs": list(runs)}))
     console = Console()
     console.print(_table(columns, f"{_what(args)}, {len(runs)} folds pooled"))
     _print_scenes(args, console, {"miou": together})
-    print(f"stored in {stored}")
+    return _ended(stored, unstored)
+
+
+@contextmanager
+def _told_at_the_end(unstored: list[str]) -> Iterator[None]:
+    """Scores that cannot be stored keep no others from being computed, stored and shown."""
+    try:
+        yield
+    except OSError as error:
+        unstored.append(describe(error))
+
+
+def _ended(stored: Sequence[Path], unstored: Sequence[str]) -> int:
+    for path in stored:
+        print(f"stored in {path}")
+    if unstored:
+        raise InputError(f"not all scores could be stored: {'; '.join(dict.fromkeys(unstored))}")
     return 0
 
 
@@ -185,7 +227,7 @@ def _store(
         # Two roots may go by one name.
         root, more = f"{data.name}-{hashlib.sha256(os.fsencode(data)).hexdigest()[:8]}_", more | {"data": str(data)}
     votes = "" if args.votes == 1 else f"_{args.votes}votes"
-    path = run / "evaluation" / f"{root}{args.checkpoint}_{'-'.join(splits)}{votes}.json"
+    path = run / EVALUATION / f"{root}{args.checkpoint}_{'-'.join(splits)}{votes}.json"
     evaluation.save(path, {"votes": args.votes, **more})
     save_picture(path.with_suffix(".confusion.png"), confusion_picture(evaluation.matrix, evaluation.classes))
     save_picture(path.with_suffix(".calibration.png"), calibration_picture(evaluation.calibration))

@@ -83,6 +83,13 @@ def predict_clouds(args: argparse.Namespace) -> int:
         CloudJob(source, target, model, args.checkpoint, args.device, memory, args.halo)
         for source, target in targets(args.inputs, args.out)
     ]
+    try:
+        return _predict_all(jobs, args)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on where this one stopped") from None
+
+
+def _predict_all(jobs: Sequence[CloudJob], args: argparse.Namespace) -> int:
     predictor = _open_model(jobs[0], "cpu" if args.scheduler else args.device)
     if len(jobs) == 1:
         _predict_one(predictor, jobs[0], args.scheduler)

@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from pointseg.errors import InputError
 from pointseg.methods.distributed import world_size
+from pointseg.out_of_memory import is_out_of_memory, out_of_memory_reason
 from pointseg.progress import progress_bar
 from pointseg.training import Run, TrainConfig, load_recipe, train
 from pointseg.training.determinism import deterministic_algorithms
@@ -98,6 +100,14 @@ def _run(args: argparse.Namespace, device: torch.device) -> int:
             f"no space left on the disk{where}; free some, then continue from the last checkpoint with the same "
             "command and --resume"
         ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"{out_of_memory_reason(error)}; continue from the last checkpoint with the same command and --resume, "
+            "where more is free or with fewer --workers, or start again under another --out with a smaller batch_size "
+            "or data.max_voxels"
+        ) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; the same command with --resume continues from the last checkpoint"
@@ -136,10 +146,13 @@ class _AboveBar(logging.Handler):
 
 
 def _recipe(args: argparse.Namespace) -> TrainConfig:
-    root = None if args.data is None else str(Path(args.data).resolve())
-    given = {"data.root": root, "data.labels": args.labels, "seed": args.seed}
+    given = {"data.root": args.data, "data.labels": args.labels, "seed": args.seed}
     overrides = [f"{key}={_quoted(value)}" for key, value in given.items() if value is not None]
-    return load_recipe(args.recipe, [*args.set, *overrides])
+    config = load_recipe(args.recipe, [*args.set, *overrides])
+    if not config.data.root:
+        return config
+    # A run must find its data from wherever it is looked at.
+    return replace(config, data=replace(config.data, root=str(Path(config.data.root).resolve())))
 
 
 def _quoted(value: str | int) -> str:

@@ -17,7 +17,6 @@ from pointseg.data.changes import draw_tint, elastic_displacement, rotation, til
 from pointseg.data.setting_checks import require_angle, require_elastic, require_share, require_unit
 from pointseg.errors import InputError
 
-
 COARSEST = 16
 """Voxels along a cell of a MinkUNet's coarsest level: what it makes of a cloud repeats with every such shift."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,6 @@ FIXED_BYTES = 400 * 10**6
 
 _STEP = 1 << 26
 """What the process holds is rounded up to this, so that the same command cuts the same tiles each time."""
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|cannot allocate memory", re.I)
 
 
 @dataclass(frozen=True)
@@ -103,10 +100,3 @@ def free_for_work(memory: int, least: int) -> int:
 def device_bytes(device: torch.device) -> int:
     """What tiles may take on a GPU, bytes: 70 % of its free memory, the rest for what allocators leave unused."""
     return int(0.7 * torch.cuda.mem_get_info(device)[0])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was too little memory, on the CPU or on a GPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pointseg.data.dataset import voxel_features
 from pointseg.errors import InputError
-from pointseg.inference.memory import is_out_of_memory
 from pointseg.inference.tiling import Blocks, Ranges, Tile, margin_mask, row_ranges, split
+from pointseg.out_of_memory import is_out_of_memory
 
 RESULT = np.dtype([("pred", "<i2"), ("confidence", "<f4"), ("entropy", "<f4")])
 """What is known of a voxel in the end; entropy in nats."""

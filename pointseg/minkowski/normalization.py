@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pointseg.errors import InputError
 from pointseg.minkowski.common import MinkowskiModuleBase
@@ -15,6 +16,9 @@ from pointseg.minkowski.sparse_tensor import SparseTensor
 
 class MinkowskiBatchNorm(MinkowskiModuleBase):
     """torch's batch norm over all rows; the torch module is ``bn`` (published weights are named so).
+
+    A single row has no variance, so that in training too it is normalised by the running statistics, and leaves them as
+    they are.
 
     Args:
         num_features: C.
@@ -38,12 +42,24 @@ class MinkowskiBatchNorm(MinkowskiModuleBase):
         )
 
     def forward(self, input: Rows) -> Rows:
-        # torch refuses to train on no rows, which have no statistics to learn from.
-        return input.with_features(self.bn(input.F) if len(input) else self._scaled(input.F))
+        # torch refuses to train on fewer than two rows, which have no statistics to learn from.
+        if len(input) == 0:
+            return input.with_features(self._scaled(input.F))
+        alone = len(input) == 1 and (self.bn.training or self.bn.running_mean is None)
+        return input.with_features(self._by_running_statistics(input.F) if alone else self.bn(input.F))
 
     def _scaled(self, features: Tensor) -> Tensor:
         scaled = features * self.bn.weight + self.bn.bias if self.bn.affine else features
         return scaled.to(features.dtype)
+
+    def _by_running_statistics(self, features: Tensor) -> Tensor:
+        bn = self.bn
+        if bn.running_mean is None:
+            raise InputError(
+                "batch norm without running statistics was given a single row, but needs at least 2; give it more rows "
+                "or set track_running_stats"
+            )
+        return functional.batch_norm(features, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
 
 
 class MinkowskiSyncBatchNorm(MinkowskiBatchNorm):

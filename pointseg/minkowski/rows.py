@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pointseg.minkowski.nonlinearity import MinkowskiReLU
 from pointseg.minkowski.normalization import MinkowskiBatchNorm
 from pointseg.minkowski.sparse_tensor import SparseTensor
 from pointseg.minkowski.tensor import check_same_map
@@ -32,15 +33,21 @@ _compiled: _Compiled | None = None
 
 def norm_relu(norm: nn.Module, relu: nn.Module, x: SparseTensor) -> SparseTensor:
     """``relu(norm(x))``."""
-    # Without rows there is nothing to normalise, which the layer knows and torch's batch norm does not.
-    if _compiled is None or not isinstance(norm, MinkowskiBatchNorm) or not len(x):
+    # Fewer than two rows have no variance, which the layer knows and torch's batch norm does not.
+    if (
+        _compiled is None
+        or len(x) < 2
+        or not isinstance(norm, MinkowskiBatchNorm)
+        or not isinstance(relu, MinkowskiReLU)
+    ):
         return relu(norm(x))
     return x.with_features(_compiled.norm_relu(x.F, norm.bn))
 
 
 def add_relu(relu: nn.Module, x: SparseTensor, shortcut: SparseTensor) -> SparseTensor:
     """``relu(x + shortcut)``; ``x`` is used up."""
-    if _compiled is None:
+    # A translation for any number of rows is not one for a single row or none.
+    if _compiled is None or not isinstance(relu, MinkowskiReLU) or len(x) < 2:
         x += shortcut
         return relu(x)
     check_same_map(x, shortcut)

@@ -16,7 +16,7 @@ from pointseg.training.plain import from_dict, require
 from pointseg.training.schedule import OptimizerConfig
 
 SMALLEST_CROP = 1000
-"""Voxels: below it the deepest level of a MinkUNet can shrink to a single row, which batch norm refuses."""
+"""Voxels: below it the deepest level of a MinkUNet can shrink to one row, which has no statistics for batch norm."""
 
 VOXEL_SIZES = (1e-4, 1e3)
 """Metres. Far below a scanner's noise the numbers of voxels no longer fit, and nothing is left of a cloud far above."""

@@ -22,7 +22,7 @@ from pointseg.methods.teacher import Teacher
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.averaging import average_log, replicate
 from pointseg.training.batches import as_batch, batches, describe_batch, lost_loaders_told, training_data
-from pointseg.training.checkpoint import load_checkpoint, newest_undamaged, save_checkpoint
+from pointseg.training.checkpoint import known_damage, load_checkpoint, newest_undamaged, save_checkpoint
 from pointseg.training.config import TrainConfig
 from pointseg.training.dealing import evaluate_dealt
 from pointseg.training.determinism import seed_step
@@ -170,7 +170,12 @@ def _restore(
         scaler.load_state_dict(state["scaler"])
     replicate([model, method] if average is None else [model, method, average])
     # A kill while the best weights were being replaced can leave none; the steps since the checkpoint make them again.
-    kept = (run.checkpoints / "best" / "state.json").is_file()
+    best = run.checkpoints / "best"
+    kept = (best / "state.json").is_file()
+    if kept and known_damage(best) is not None:
+        kept = False
+        if is_first():
+            logger.warning("the best weights, %s, are damaged; the best is chosen anew from the steps to come", best)
     return int(state["step"]), dict(state["best"]) if kept else {}
 
 

@@ -28,15 +28,15 @@ from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.evaluation.evaluate import NOTHING
-from pointseg.methods import METHODS, Task
+from pointseg.methods import Task
 from pointseg.methods.distributed import world_size
 from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
 from pointseg.training.checkpoint import FINAL, known_damage, load_weights, require_undamaged
 from pointseg.training.config import TrainConfig
+from pointseg.training.data_checks import check_data
 from pointseg.training.lock import locked
 from pointseg.training.plain import flatten
-from pointseg.training.processes import require_shareable
 from pointseg.training.recipe import load_recipe, to_dict
 from pointseg.training.trained_points import TrainedPoints
 
@@ -63,9 +63,11 @@ class Run:
     def create(cls, path: str | Path, config: TrainConfig, *, resume: bool = False) -> Run:
         """Start a run folder, or with ``resume`` take up the one that is there.
 
+        A run whose data has been moved is told so by ``config.data.root``, and looks there from then on.
+
         Raises:
             InputError: the folder holds a run and ``resume`` was not asked for, or it was made with another recipe,
-                or the data of the recipe is not there.
+                or the data of the recipe is not there, or was moved and is not the same.
         """
         path = Path(path)
         existing = (path / "config.yaml").is_file()
@@ -74,22 +76,22 @@ class Run:
         if existing:
             run = cls.open(path)
             _require_same(run.config, config, path)
+            run = run._moved_to(config)
             if not run.finished:
                 if (run.checkpoints / FINAL).is_dir():
                     logger.warning("the final weights of %s are damaged; they are made again", path)
-                run.check_data()
+                check_data(run)
             return run
         classes = load_classes(_data_root(config) / "classes.yaml")
         run = cls(path, config, classes)
-        run.check_data()
+        check_data(run)
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if (path / "config.yaml").is_file():
                 raise InputError(f"another process has just started a run in {path}; choose another --out")
             save_classes(classes, path / "classes.yaml")
             (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
-            with replacing_file(path / "config.yaml") as unfinished:
-                unfinished.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+            run._write_config()
         return run
 
     @classmethod
@@ -99,6 +101,31 @@ class Run:
         if not (path / "config.yaml").is_file():
             raise InputError(f"{path} is not a run folder (it has no config.yaml); give the --out folder of a training")
         return cls(path, load_recipe(path / "config.yaml"), load_classes(path / "classes.yaml"))
+
+    def _moved_to(self, config: TrainConfig) -> Run:
+        """This run with its data in the root of ``config``, which must hold the same scenes and labels."""
+        there, root = self._trained_points, _data_root(config)
+        if root.resolve() == there.root:
+            return self
+        moved = Run(self.path, config, self.classes)
+        moved._require_classes(root)
+        if there.home:
+            begun, now = ([*run.training_scenes(), *run.scored_scenes()] for run in (self, moved))
+            there.require_same(begun, now, moved.sparse_labels())
+        else:
+            logger.warning(
+                "the data the run was begun with, %s, is not there any more, so that nothing is left to compare with; "
+                "what %s holds by the same names is taken for it",
+                there.root,
+                root,
+            )
+        with locked(self.path):
+            moved._write_config()
+        return moved
+
+    def _write_config(self) -> None:
+        with replacing_file(self.path / "config.yaml") as unfinished:
+            unfinished.write_text(yaml.safe_dump(to_dict(self.config), sort_keys=False))
 
     @property
     def checkpoints(self) -> Path:
@@ -112,13 +139,16 @@ class Run:
             data_root: where the prepared scenes are; None = where they were in training.
         """
         root = _data_root(self.config) if data_root is None else Path(data_root)
+        self._require_classes(root)
+        return list_scenes(root, splits or self.config.data.eval_splits or None)
+
+    def _require_classes(self, root: Path) -> None:
         there = load_classes(root / "classes.yaml").names
         if there != self.classes.names:
             raise InputError(
                 f"{root} has the classes {', '.join(there)}, but the run {self.path} was trained on "
                 f"{', '.join(self.classes.names)}; use a run and data of one class file"
             )
-        return list_scenes(root, splits or self.config.data.eval_splits or None)
 
     def scored_scenes(self) -> list[PreparedScene]:
         """The held-out scenes; none if the recipe holds none out."""
@@ -156,67 +186,6 @@ class Run:
         """The draw of the recipe, or None where every point's label is used."""
         name = self.config.data.labels
         return None if name == "full" else open_labels(_data_root(self.config), name)
-
-    def check_data(self) -> None:
-        """See that everything the recipe names is there, before anything is trained or written.
-
-        Raises:
-            InputError: a batch is too small for the processes of the job; a split, a draw, a scene's labels or ground
-                truth, colours that the network takes, or a voxel grid is missing; labels outside the class file; a
-                split without any.
-        """
-        require_shareable(self.config.batch_size, self.config.compile)
-        scored: dict[str, int] = {}
-        for scene in self.scored_scenes():
-            self._require_colors(scene)
-            scene.grid(self.config.data.voxel_size)
-            if scene.segment is None:
-                raise InputError(
-                    f"scene {scene.split}/{scene.name} has no ground truth and cannot be scored; leave its "
-                    "split out of data.eval_splits, which may be []"
-                )
-            scored[scene.split] = scored.get(scene.split, 0) + self._labelled(scene, np.asarray(scene.segment))
-        for split in (name for name, count in scored.items() if count == 0):
-            raise InputError(f"the ground truth of split {split} is empty; leave it out of data.eval_splits")
-        sparse = self.sparse_labels()
-        method = self.config.method_name
-        if sparse is None and METHODS[method].needs_unannotated and not self.config.method.get("all_points"):
-            raise InputError(
-                f"{method} would have no unannotated point to learn from when data.labels is full; name a draw with "
-                "--labels, or take the method supervised" + (", or set method.all_points to true" * (method == "erda"))
-            )
-        trained: dict[str, int] = {}
-        for scene in self.training_scenes():
-            self._require_colors(scene)
-            if sparse is None and scene.segment is None:
-                raise InputError(
-                    f"scene {scene.split}/{scene.name} has no ground truth; annotate some of its points ('pointseg "
-                    "label') and train on those"
-                )
-            labels = np.asarray(scene.segment) if sparse is None else sparse.for_scene(scene)[1]
-            trained[scene.split] = trained.get(scene.split, 0) + self._labelled(scene, labels)
-        for split in (name for name, count in trained.items() if count == 0):
-            raise InputError(
-                f"split {split} has no labelled point in {self.config.data.labels!r}; leave it out of "
-                "data.train_splits, or annotate some of its points ('pointseg label')"
-            )
-
-    def _require_colors(self, scene: PreparedScene) -> None:
-        if "color" in self.config.data.features and "color" not in scene.meta["arrays"]:
-            raise InputError(
-                f"scene {scene.split}/{scene.name} has no colour, but data.features contains 'color'; leave its split "
-                "out, or train without colours, for example with data.features=[ones, height]"
-            )
-
-    def _labelled(self, scene: PreparedScene, labels: np.ndarray) -> int:
-        """How many of the labels (N,) of a scene are of a class; all must be known to the class file, or -1."""
-        low, high = (int(labels.min()), int(labels.max())) if len(labels) else (-1, -1)
-        if low < -1 or high >= self.classes.num_classes:
-            raise InputError(
-                f"scene {scene.split}/{scene.name} has the label {high if low >= -1 else low}, but the class file "
-                f"has 0 to {self.classes.num_classes - 1}, and -1 for ignored; prepare it again with the right one"
-            )
-        return int((labels >= 0).sum())
 
     def task(self, feature_dim: int) -> Task:
         """What the method is told: classes, feature width, labelled points of each class, and the labelled loss."""
@@ -288,9 +257,9 @@ def _data_root(config: TrainConfig) -> Path:
 
 def _require_same(saved: TrainConfig, given: TrainConfig, path: Path) -> None:
     old, new = flatten(to_dict(saved)), flatten(to_dict(given))
-    changed = [
-        f"{key}: {old.get(key)} there, {new.get(key)} now" for key in sorted(old | new) if old.get(key) != new.get(key)
-    ]
+    # Data may be moved; whether it is the same is seen by looking at it.
+    keys = sorted((old | new).keys() - {"data.root"})
+    changed = [f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys if old.get(key) != new.get(key)]
     if changed:
         raise InputError(
             f"{path} was started with other settings ({'; '.join(changed)}); use the same ones or choose another --out"

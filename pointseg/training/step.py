@@ -14,7 +14,7 @@ from pointseg.inference.tile_network import AUTOCAST
 from pointseg.methods import METHODS, Batch, LossTerms, Method
 from pointseg.methods.distributed import all_reduce_sum
 from pointseg.methods.teacher import Teacher
-from pointseg.minkowski.rows import compiled_rows, norm_relu
+from pointseg.minkowski.rows import add_relu, compiled_rows, norm_relu
 from pointseg.models.engine import DEFAULT, ENGINES, ME, VARIABLE
 from pointseg.models.segmentor import Segmentor
 from pointseg.training.averaging import average_gradients
@@ -50,20 +50,31 @@ def compiling(config: TrainConfig, device: torch.device) -> Iterator[None]:
     if ME.__name__ != ENGINES[DEFAULT]:
         raise InputError(f"compile is true, which works with pointseg's own engine only; unset {VARIABLE}")
     with compiled_rows():
-        _try_compiled(device)
+        _try_compiled(config.precision, device)
         yield
 
 
-def _try_compiled(device: torch.device) -> None:
-    x = ME.SparseTensor(torch.ones(3, 4, device=device), torch.eye(3, 4, dtype=torch.int32, device=device))
+def _try_compiled(precision: str, device: torch.device) -> None:
+    """Everything that training will have translated, forward and backward, on rows such as convolutions make then."""
+    rows = torch.ones(3, 4, dtype=AUTOCAST.get(precision, torch.float32), device=device, requires_grad=True)
+    x = ME.SparseTensor(rows, torch.eye(3, 4, dtype=torch.int32, device=device))
+    relu = ME.MinkowskiReLU()
     try:
-        norm_relu(ME.MinkowskiBatchNorm(4).to(device), ME.MinkowskiReLU(), x)
+        with _autocast(precision, device):
+            normed = norm_relu(ME.MinkowskiBatchNorm(4).to(device), relu, x)
+            total = add_relu(relu, normed, x).F.sum()
+        total.backward()
     except RuntimeError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
         raise InputError(
             f"compile is true, but torch.compile does not work here ({reason}); it needs a C++ compiler, and Triton on "
             "a GPU: install them or set compile to false"
         ) from error
+
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    """What the networks of a recipe of this precision run under."""
+    return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
@@ -115,8 +126,7 @@ def training_step(
     parts = []
     for number, (batch, share) in enumerate(zip(batches, _labelled_shares(method, batches), strict=True)):
         method.labelled_share = share
-        device = batch.weak.labels.device.type
-        with torch.autocast(device, dtype=AUTOCAST.get(config.precision), enabled=config.precision in AUTOCAST):
+        with _autocast(config.precision, batch.weak.labels.device):
             terms = method.loss(model, batch)
         _require_finite(terms, step, number, describe)
         scaler.scale(terms.total / len(batches)).backward()

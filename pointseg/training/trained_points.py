@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from pointseg.data.label_store import scene_key
 from pointseg.data.scene import PreparedScene, open_scene
 from pointseg.data.scene_reader import LABELS_FOLDER
 from pointseg.data.sparse_labels import SparseLabels, open_labels
+from pointseg.errors import InputError
 from pointseg.training.config import DataConfig
 
 logger = logging.getLogger(__name__)
+
+_REMEDY = "continue with the data that the run was begun with, or start again under another --out"
 
 
 class TrainedPoints:
@@ -27,6 +31,11 @@ class TrainedPoints:
         self.data = data
         self.root = Path(data.root).resolve()
         self.draws: dict[Path, SparseLabels | None] = {}
+
+    @property
+    def home(self) -> bool:
+        """Whether the run's own data is still where it was."""
+        return (self.root / "classes.yaml").is_file()
 
     def of(self, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray] | None:
         """Raw indices (L,) int64 and classes (L,) int16 of the annotated points of a scene.
@@ -44,12 +53,38 @@ class TrainedPoints:
         trained = scene.split in data.train_splits if data.train_splits else scene.split not in data.eval_splits
         if data.labels == "full" or not trained:
             return None
-        home = (self.root / "classes.yaml").is_file()
+        home = self.home
         known = scene if root == self.root or not home else self._twin(scene)
         draw = self._draw(self.root if home else root, moved=not home) if known else None
         if known is None or draw is None or (not home and scene_key(scene) not in draw.spec["scenes"]):
             return None
         return draw.for_scene(known)
+
+    def require_same(
+        self, begun: Sequence[PreparedScene], now: Sequence[PreparedScene], draw: SparseLabels | None
+    ) -> None:
+        """Refuse scenes of another root unless they are those that a run was begun with, annotated alike.
+
+        Args:
+            begun: the scenes of the run's own data that its recipe trains on and scores.
+            now: those of the other root.
+            draw: of the other root; None where every point's label is used.
+
+        Raises:
+            InputError: a scene is missing, new, or another one, or other points of it are annotated.
+        """
+        for key in sorted({scene_key(scene) for scene in begun} ^ {scene_key(scene) for scene in now}):
+            raise InputError(f"scene {key} is not in both {self.root} and the data given now; {_REMEDY}")
+        for scene in now:
+            twin = self._twin(scene)
+            if twin is None or not (_equal(twin.color, scene.color) and _equal(twin.segment, scene.segment)):
+                raise InputError(f"{scene.path} is another scene than {self.root / scene_key(scene)}; {_REMEDY}")
+            known = self.of(scene)
+            if known is not None and draw is not None and not all(map(np.array_equal, known, draw.for_scene(scene))):
+                raise InputError(
+                    f"the draw {self.data.labels!r} annotates other points of {scene.path} than of "
+                    f"{self.root / scene_key(scene)}; {_REMEDY}"
+                )
 
     def _twin(self, scene: PreparedScene) -> PreparedScene | None:
         """The scene of the run's own data with the same name and points, if there is one."""
@@ -71,3 +106,7 @@ class TrainedPoints:
                 )
             self.draws[root] = open_labels(root, name) if there else None
         return self.draws[root]
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)

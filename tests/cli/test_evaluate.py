@@ -1,6 +1,8 @@
 """``pointseg evaluate``: what it prints and stores, votes, folds, submissions and their check."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,9 +12,11 @@ import yaml
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
+from pointseg.cli import evaluate as evaluate_command
 from pointseg.cli.main import main
 from pointseg.data.classes import load_classes, save_classes
 from pointseg.data.scene import list_scenes, write_scene
+from pointseg.evaluation import Evaluation
 from pointseg.training import Run, load_recipe, train
 from pointseg.training.loop import predictor
 
@@ -106,6 +110,32 @@ def test_runs_side_by_side_differ_by_a_paired_interval(runs, capsys):
     assert scores["miou_minus"]["value"] == 0
     interval = scores["miou_interval"]
     assert interval["low"] <= interval["value"] == scores["miou"] <= interval["high"]
+
+
+def test_scores_that_cannot_be_stored_are_shown_and_keep_no_others(runs, capsys, monkeypatch):
+    other, compute, store = runs / "other", evaluate_command._evaluate, Evaluation.save
+    shutil.copytree(runs / "Area_5", other)
+    computed = []
+    monkeypatch.setattr(evaluate_command, "_evaluate", lambda *args: computed.append(1) or compute(*args))
+    (runs / "Area_5" / "evaluation").write_text("no folder")
+    assert evaluate(other, runs / "Area_5") == 2
+    assert "Area_5/evaluation, where the scores are to be stored, cannot be written" in capsys.readouterr().err
+    assert not computed
+    (runs / "Area_5" / "evaluation").unlink()
+
+    def full(evaluation, path, more=None):
+        if "other" in path.parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        store(evaluation, path, more)
+
+    monkeypatch.setattr(Evaluation, "save", full)
+    assert evaluate(other, runs / "Area_5") == 2
+    said = capsys.readouterr()
+    assert "calibration error" in said.out
+    assert said.out.splitlines()[-1] == f"stored in {runs / 'Area_5' / 'evaluation'}"
+    assert "error: not all scores could be stored: no space left on the disk, where" in said.err.splitlines()[-1]
+    assert len(computed) == 2
+    assert stored(runs, "final_Area_5")["miou"] >= 0
 
 
 def test_folds_are_pooled(runs, capsys):

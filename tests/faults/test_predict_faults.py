@@ -45,7 +45,8 @@ def stopped(predict, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules[MODULE], "write_predictions", stop)
-        assert predict() == (130, ["pointseg predict: interrupted"])
+        said = "pointseg predict: interrupted; the same command goes on where this one stopped"
+        assert predict() == (130, [said])
     return tmp_path / ".out.las.predicting", expected
 
 

@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from pointseg.errors import InputError
 from pointseg.inference import memory
@@ -30,30 +28,6 @@ def test_a_cloud_that_would_not_fit_is_predicted_within_the_bound(tmp_path):
     assert 0.5 * facts["estimate"] < facts["peak"] < bound
     assert facts["estimate"] <= bound
     assert all(value > 0 for value in facts["seconds"].values())
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_which_errors_mean_too_little_memory(error, expected):
-    assert memory.is_out_of_memory(error) is expected
-
-
-def test_a_real_allocation_that_fails_is_recognised():
-    with pytest.raises((RuntimeError, MemoryError)) as error:
-        torch.empty(2**62, dtype=torch.uint8)
-    assert memory.is_out_of_memory(error.value)
-    with pytest.raises(MemoryError) as error:
-        np.empty(2**61, np.uint8)
-    assert memory.is_out_of_memory(error.value)
 
 
 def test_what_is_left_of_a_bound():

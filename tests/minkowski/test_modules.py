@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import pointseg.minkowski as ME
+from pointseg.errors import InputError
 from pointseg.minkowski.modules.senet_block import SEBasicBlock, SEBottleneck, SELayer
 
 
@@ -30,6 +31,30 @@ def test_instance_norms(x, layer, eps):
         torch.testing.assert_close(out.features_at(entry), expected)
     norm.reset_parameters()
     assert bool((norm.weight == 1).all())
+
+
+@pytest.mark.parametrize("layer", [ME.MinkowskiBatchNorm, ME.MinkowskiSyncBatchNorm])
+def test_batch_norm_takes_a_single_row_by_its_running_statistics(x, layer):
+    norm = layer(4).double()
+    norm.bn.weight.data, norm.bn.bias.data = torch.randn(2, 4, dtype=torch.float64)
+    norm(x)
+    state = {name: value.clone() for name, value in norm.bn.named_buffers()}
+    row = torch.randn(1, 4, dtype=torch.float64, requires_grad=True)
+    out = norm(ME.SparseTensor(row, torch.zeros(1, 4, dtype=torch.int32))).F
+    scale = norm.bn.weight / (state["running_var"] + norm.bn.eps).sqrt()
+    torch.testing.assert_close(out, (row - state["running_mean"]) * scale + norm.bn.bias)
+    out.sum().backward()
+    torch.testing.assert_close(row.grad[0], scale)
+    assert norm.bn.bias.grad.tolist() == [1] * 4
+    assert all(torch.equal(value, state[name]) for name, value in norm.bn.named_buffers())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_that_keeps_no_statistics_refuses_a_single_row(training):
+    norm = ME.MinkowskiBatchNorm(4, track_running_stats=False).train(training)
+    row = ME.SparseTensor(torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.int32))
+    with pytest.raises(InputError, match="given a single row, but needs at least 2"):
+        norm(row)
 
 
 def test_sync_batch_norm_takes_over_a_network(x):

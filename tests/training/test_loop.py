@@ -302,6 +302,24 @@ def test_damaged_final_weights_are_made_again(finished, rooms_root, tmp_path, no
     assert records(run) == records(finished)
 
 
+def test_damaged_best_weights_are_chosen_anew(rooms_root, tmp_path, no_pictures, caplog):
+    run = Run.create(tmp_path / "run", recipe(rooms_root))
+
+    def interrupt(done, scalars):
+        if done == 4:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        train(run, device=CPU, workers=0, on_step=interrupt)
+    best = run.checkpoints / "best"
+    assert json.loads((best / "state.json").read_text())["step"] == 3
+    (best / "model.safetensors").write_bytes(b"broken")
+    train(run, device=CPU, workers=0)
+    assert f"the best weights, {best}, are damaged" in caplog.text
+    assert json.loads((best / "state.json").read_text())["step"] == 6
+    run.load_model("best")
+
+
 def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
     draw(rooms_root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
     both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]

@@ -213,6 +213,7 @@ def lines(run, kind):
     return [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if line["kind"] == kind]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are read from Linux's /proc")
 @pytest.mark.parametrize("rank", range(2))
 def test_no_thread_that_carried_messages_outlives_the_job(both, rank):
     """It could abort the process at its end, when it lets go of a tensor that Python knew."""

@@ -51,7 +51,7 @@ def change_labels(root, split, change):
         np.save(file, change(segment).astype(segment.dtype))
 
 
-@pytest.mark.parametrize(("split", "labels"), [("Area_5", "1pct_seed0"), ("Area_1", "full")])
+@pytest.mark.parametrize(("split", "labels"), [("Area_5", "1pct_seed0"), ("Area_1", "full"), ("Area_1", "1pct_seed0")])
 @pytest.mark.parametrize("wrong", [13, -2])
 def test_label_ids_outside_the_class_file(copied, tmp_path, split, labels, wrong):
     change_labels(copied, split, lambda s: np.where(np.arange(len(s)) == 5, wrong, s))
