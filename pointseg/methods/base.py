@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointseg.errors import InputError
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.lovasz import lovasz_softmax
 
@@ -216,7 +217,12 @@ class Method(nn.Module):
         return {}
 
     def labelled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """L_ce by the settings of the task: ``labelled_cross_entropy``, plus Lovasz-Softmax where it has a weight."""
+        """L_ce by the settings of the task: ``labelled_cross_entropy``, plus Lovasz-Softmax where it has a weight.
+
+        Raises:
+            InputError: a label is neither a class nor -1.
+        """
+        require_class_ids(labels, self.num_classes)
         loss = labelled_cross_entropy(logits, labels, self.class_weights, self.smoothing) * self.labelled_share
         return loss + self.lovasz * lovasz_softmax(logits, labels) if self.lovasz else loss
 
@@ -248,6 +254,22 @@ def labelled_cross_entropy(
             surprise = -logits.log_softmax(1).masked_fill(spread == 0, 0)
             per_row = (1 - smoothing.sum()) * per_row + torch.where(labels >= 0, surprise @ spread.to(logits.dtype), 0)
         return global_mean(per_row.sum(), _label_weights(labels, class_weights).to(per_row.dtype).sum())
+
+
+def require_class_ids(labels: Tensor, num_classes: int) -> None:
+    """Refuse labels that name no class: on a GPU the loss itself would end the whole process.
+
+    Raises:
+        InputError: a label is below -1, or K or more.
+    """
+    if len(labels) == 0:
+        return
+    low, high = torch.stack(labels.aminmax()).tolist()  # one wait for the device, not two
+    if low < -1 or high >= num_classes:
+        raise InputError(
+            f"a row's label is {low if low < -1 else high}; it must be a class, 0 to {num_classes - 1}, or -1 for not "
+            "annotated: give rows without a class the label -1"
+        )
 
 
 def _label_weights(labels: Tensor, class_weights: Tensor | None) -> Tensor:

@@ -18,11 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.methods.base import Batch, FeatureSpace, LossTerms, Method, SegmentationModel, Task, View, full_precision
+from pointseg.methods.base import (
+    Batch,
+    FeatureSpace,
+    LossTerms,
+    Method,
+    SegmentationModel,
+    Task,
+    View,
+    full_precision,
+    require_class_ids,
+)
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.divergence import DIVERGENCES, erda_loss
 from pointseg.methods.monitor import pseudo_label_statistics
-from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
+from pointseg.methods.prototype_watch import PrototypeWatch, effective_rank, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes, SubPrototypes
 from pointseg.methods.selection import most_confident
 from pointseg.methods.setting_checks import SettingChecks
@@ -33,7 +43,9 @@ INITIAL = ("zeros", "random")
 
 @dataclass(frozen=True)
 class ErdaConfig:
-    """Settings of prototypical ERDA; the defaults are those of the released weakly supervised configurations.
+    """Settings of prototypical ERDA; the defaults are those of most released weakly supervised configurations.
+
+    The five of them part in ``weight`` and, SensatUrban's alone, in ``initial``.
 
     The arms of the published comparisons: *ER only* ``form: none``; *DA only* ``entropy_weight: 0``; *one-hot
     pseudo-labels, no gradient to p* ``hard: true``, with the same ``top_n`` as the ERDA arm beside it.
@@ -50,9 +62,10 @@ class ErdaConfig:
         momentum: m of the prototypes.
         projection: a two-layer projection between the features and the prototypes.
         prototypes_per_class: n; a row's similarity with a class is the largest over its n.
-        initial: prototypes before their first update: ``zeros`` or ``random`` (Xavier, the released ``mom-I``).
+        initial: a class's one prototype before its first update: ``random`` (Xavier, the released ``mom-I``) or
+            ``zeros`` (its ``mom``, of SensatUrban). Several prototypes per class start from annotated rows instead.
         unseen: a class without an annotated row so far has no probability (``mask``) or cosine 0 (``zero``, as
-            released).
+            released), wherever its prototype starts.
         confidence_threshold: L_p only on rows whose max p is at least this; 0 = off. At temperature 1 max p cannot
             exceed e / (e + (K - 1) / e), which is 0.38 for 13 classes.
         top_n: L_p only on this many rows of each sample, those of the largest max p; 0 = all. The mean is over the rows
@@ -70,7 +83,7 @@ class ErdaConfig:
     momentum: float = 0.999
     projection: bool = True
     prototypes_per_class: int = 1
-    initial: str = "zeros"
+    initial: str = "random"
     unseen: str = "mask"
     confidence_threshold: float = 0.0
     top_n: int = 0
@@ -88,8 +101,6 @@ class ErdaConfig:
         check.that("hard", not self.hard or self.form == "kl", f"false with form {self.form!r}; it needs form kl")
         nothing = self.constant_p and (self.detach_q or self.form == "none")
         check.that("detach_q", not nothing, "false, and form not none, with detach_p or hard: nothing would be trained")
-        sub_prototypes = self.prototypes_per_class > 1
-        check.that("initial", not sub_prototypes or self.initial == "zeros", "zeros with several prototypes per class")
 
     @property
     def constant_p(self) -> bool:
@@ -165,7 +176,11 @@ class ErdaLoss(nn.Module):
 
         Returns:
             L_p (a scalar; 0 if it applies to no row or no class has been seen yet) and the pseudo-logits (M, K).
+
+        Raises:
+            InputError: a label is neither a class nor -1.
         """
+        require_class_ids(labels, logits.shape[1])
         config = self.config
         s = self.pseudo_logits(features, labels)
         z = full_precision(logits.detach() if config.detach_q else logits)
@@ -204,7 +219,8 @@ class Erda(Method):
         if batch.monitor:
             used = self.erda.used_rows(pseudo, view.labels, view.batch_index)
             log |= pseudo_label_statistics(pseudo, view, used=used, logits=logits, label_counts=self.label_counts)
-            log |= self.watch.look(self.erda.prototypes.value, self.erda.prototypes.seen)
+            value, seen = self.erda.prototypes.value, self.erda.prototypes.seen
+            log |= self.watch.look(value, seen) | effective_rank(value, seen)
         return LossTerms(cross_entropy + self.config.weight * loss_p, log)
 
     def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:

@@ -142,12 +142,14 @@ class Mllc(Method):
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         weak, strong, weak_row = batch.pair()
         features, logits = model(weak.inputs)
+        cross_entropy = self.labelled_loss(logits, weak.labels)
         self._count_confident(logits)
         weak_nodes = self._nodes(weak, features, draw=2 * batch.step)
         weak_states = self.correction(
             weak_nodes.pool(features), weak_nodes.pool(logits), self._graph_input(weak_nodes, weak)
         )
-        labelled = [self.labelled_loss(z, weak.labels) for z in _row_scores(logits, weak_nodes, weak_states)]
+        weak_scores = _row_scores(logits, weak_nodes, weak_states)
+        corrected = torch.stack([self.labelled_loss(z, weak.labels) for z in weak_scores[1:]]).sum()
         uncorrected, pseudo_logits = self._pseudo_logits(weak, weak_nodes, features, logits)
 
         features, strong_logits = strong_forward(model, strong.inputs)
@@ -167,16 +169,15 @@ class Mllc(Method):
             (strong_nodes, strong_states, strong_nodes.majority(classes, self.num_classes)),
         )
         contrast = self._contrast(known, begun=batch.progress >= self.config.contrast_start)
-        corrected = torch.stack(labelled[1:]).sum()
         log = {
-            "loss_ce": labelled[0].detach(),
+            "loss_ce": cross_entropy.detach(),
             "loss_ce_rounds": corrected.detach(),
             "loss_unlabelled": unlabelled.detach(),
             "loss_contrast": contrast.detach(),
         }
         if batch.monitor:
             log |= self._watched(weak, weak_nodes, weak_states, weights[used], uncorrected, pseudo_logits, logits)
-        return LossTerms(labelled[0] + corrected + self.config.weight * unlabelled + contrast, log)
+        return LossTerms(cross_entropy + corrected + self.config.weight * unlabelled + contrast, log)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:

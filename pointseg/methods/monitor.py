@@ -1,7 +1,8 @@
 """What is watched while a method learns, and never learned from: pseudo-labels p and predictions q.
 
-Everything is over the rows of a view without an annotation, in all processes together; each of these must make the
-same calls. Hidden truth enters the numbers that say so (accuracy, precision, ECE) and nothing else.
+Everything is over the rows of a view without an annotation unless its name says ``annotated``, in all processes
+together; each of these must make the same calls. Hidden truth enters the numbers that say so (accuracy, precision, ECE;
+not those ``annotated``) and nothing else.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def pseudo_label_statistics(
         - ``pseudo_label_coverage``: share of the unannotated rows used;
         - ``pseudo_label_accuracy``: share of the used rows of known truth whose most likely class is right;
         - ``pseudo_label_precision``: the same for each class that p names, averaged over these classes;
+        - ``accuracy_p_annotated``: share of the annotated rows whose most likely class is the annotated one; with
+          ``logits`` also ``accuracy_q_annotated``. Predictions have learned these very rows;
         - with ``logits`` all of ``prediction_statistics``, and ``kl_p_q``, the mean KL(p || q);
         - with ``label_counts``: ``prior_kl``, KL(mean p || prior). The prior is the share of a class among the
           annotated points, each class counted once more than it is so that one without a point stays finite. A draw
@@ -52,6 +55,9 @@ def pseudo_label_statistics(
     chosen = torch.ones_like(top, dtype=torch.bool) if used is None else used[rows]
     known = chosen & (truth >= 0)
     statistics = _distribution_statistics(log_p, truth, "p") | _classes_labelled(view, num_classes)
+    statistics |= _accuracy_on_annotated(
+        view, {"p": pseudo_logits} if logits is None else {"p": pseudo_logits, "q": logits}
+    )
     divergence = p.new_zeros(1)
     if logits is not None:
         log_q = full_precision(logits)[rows].log_softmax(1)
@@ -129,6 +135,16 @@ def _classes_labelled(view: View, num_classes: int) -> dict[str, Tensor]:
     """How many classes have an annotated row: in a class-poor scene few, and few are to be predicted then."""
     present = all_reduce_sum(view.labels[view.labels >= 0].bincount(minlength=num_classes))
     return {"classes_labelled": (present > 0).sum()}
+
+
+def _accuracy_on_annotated(view: View, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Shares of the annotated rows whose most likely class is the annotated one, by letter."""
+    rows = view.labels >= 0
+    hits = [(scores[rows].argmax(1) == view.labels[rows]).sum() for scores in logits.values()]
+    count, *hits = _summed(rows.sum(), *hits)
+    if count == 0:
+        return {}
+    return {f"accuracy_{letter}_annotated": (hit / count).squeeze() for letter, hit in zip(logits, hits, strict=True)}
 
 
 def _divergence_from_prior(mean_p: Tensor, label_counts: Tensor) -> Tensor:

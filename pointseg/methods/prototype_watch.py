@@ -52,3 +52,27 @@ def pairwise_cosine(value: Tensor, seen: Tensor) -> Tensor:
     direction = F.normalize(value[seen], dim=1)
     first, second = torch.triu_indices(len(direction), len(direction), offset=1, device=value.device)
     return (direction @ direction.t())[first, second]
+
+
+@torch.no_grad()
+def effective_rank(value: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """How many dimensions the directions of prototypes spread over, and of how many classes they are.
+
+    The rank is exp of the entropy of the shares that the principal components have in the variance of the normalised
+    prototypes: n where the variance is the same in n dimensions and 0 in the others, at most the number of classes less
+    one. What all prototypes have in common counts for nothing, as it raises every cosine of a row alike; it does count
+    in cosines over pairs.
+
+    Args:
+        value: (K, C) prototypes.
+        seen: (K,) bool, the classes that count.
+
+    Returns:
+        ``prototype_rank`` and ``prototype_classes``; empty if all directions are one, or there is none.
+    """
+    direction = F.normalize(value[seen], dim=1)
+    variance = torch.linalg.svdvals(direction - direction.mean(0)).square()
+    share = variance / variance.sum()
+    if len(direction) < 2 or not share.isfinite().all():
+        return {}
+    return {"prototype_rank": torch.special.entr(share).sum().exp(), "prototype_classes": seen.sum()}

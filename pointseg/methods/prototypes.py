@@ -36,14 +36,15 @@ class ProjectionHead(nn.Sequential):
 class Prototypes(nn.Module):
     """One prototype per class: ``C_k <- m C_k + (1 - m) c_k`` with c_k the centroid of the class's annotated rows.
 
-    Buffers start at zero, so after the first update the direction of C_k is that of c_k, whatever m is. From random
-    values (the released ``mom-I``) the direction takes some 1/(1 - m) updates to become the class's own.
+    From zeros the direction of C_k is that of c_k after the first update, whatever m is. From random values (the
+    released ``mom-I``) it takes some 1/(1 - m) updates to become the class's own; in a job of several processes each
+    must draw the same ones.
 
     Args:
         num_classes: K.
         width: C, channels of the embeddings.
         momentum: m, in [0, 1).
-        mask_unseen: a class never seen has no probability; False: its cosine is that of its buffer, 0 at zeros.
+        mask_unseen: a class never seen has no probability; False: its cosine is 0, whatever its buffer holds.
         random: start from Xavier-uniform values instead of zeros.
     """
 
@@ -83,12 +84,12 @@ class Prototypes(nn.Module):
         self.seen |= count > 0
 
     def similarity(self, embedding: Tensor) -> Tensor:
-        """Cosine of each row with each prototype, (M, C) -> (M, K) fp32; classes never seen are masked out.
+        """Cosine of each row with each prototype, (M, C) -> (M, K) fp32; classes never seen as ``mask_unseen`` says.
 
         Prototypes are constants here; the gradient goes to the embedding.
         """
         cosine = _cosine(embedding, self.value)
-        return cosine.masked_fill(~self.seen, EXCLUDED) if self.mask_unseen else cosine
+        return cosine.masked_fill(~self.seen, EXCLUDED if self.mask_unseen else 0.0)
 
 
 class SubPrototypes(nn.Module):

@@ -115,10 +115,10 @@ class QueryErda(Method):
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         weak = batch.weak
         features, logits = model(weak.inputs)
+        cross_entropy = self.labelled_loss(logits, weak.labels)
         pseudo, queries = self.generator(
             self._looked_at(features, weak), weak.batch_index, weak.labels, step=batch.step
         )
-        cross_entropy = self.labelled_loss(logits, weak.labels)
         query_loss = self.labelled_loss(self._without_unknown(pseudo), weak.labels)
         view, weak_row, predicted = self._aligned(model, batch, logits)
         row_loss = functools.partial(erda_loss, entropy_weight=self.config.entropy_weight)

@@ -27,11 +27,11 @@ def gradients(method, net, batch):
     return [None if w.grad is None else w.grad.clone() for w in wanted]
 
 
-def slow_term(net, batch, *, chosen, m=0.0, tau=1.0, lam=1.0):
-    """L_p of the first step without a projection, row by row, at momentum m, over the rows ``chosen``."""
+def slow_term(net, batch, start, *, chosen, m=0.999, tau=1.0, lam=1.0):
+    """L_p of a step without a projection, row by row, prototypes from ``start`` at momentum m, over rows ``chosen``."""
     features, logits = (x.detach().double().numpy() for x in net(batch.weak.inputs))
     labels = batch.weak.labels.numpy()
-    centroids = np.stack([(1 - m) * features[labels == k].mean(0) for k in range(4)])
+    centroids = [m * start[k] + (1 - m) * features[labels == k].mean(0) for k in range(4)]
     losses = []
     for i in chosen:
         cosine = [features[i] @ c / np.linalg.norm(features[i]) / np.linalg.norm(c) for c in centroids]
@@ -42,13 +42,16 @@ def slow_term(net, batch, *, chosen, m=0.0, tau=1.0, lam=1.0):
     return np.mean(losses)
 
 
+@pytest.mark.parametrize("initial", ["random", "zeros"])
 @pytest.mark.parametrize("settings", [{}, {"m": 0.9}, {"tau": 0.2}, {"lam": 0.3}])
-def test_the_term_follows_the_equations(make_net, make_batch, settings):
+def test_the_term_follows_the_equations(make_net, make_batch, settings, initial):
     net, batch = make_net(), make_batch()
     names = {"m": "momentum", "tau": "temperature", "lam": "entropy_weight"}
-    erda = build(projection=False, **{names[key]: value for key, value in settings.items()})
+    erda = build(projection=False, initial=initial, **{names[key]: value for key, value in settings.items()})
+    start = erda.erda.prototypes.value.double().numpy()
+    assert start.any() == (initial == "random")
     unannotated = np.flatnonzero(batch.weak.labels.numpy() < 0)
-    expected = slow_term(net, batch, chosen=unannotated, **settings)
+    expected = slow_term(net, batch, start, chosen=unannotated, **settings)
     assert erda.loss(net, batch).log["loss_erda"].item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -134,8 +137,9 @@ def test_selected_rows_alone_make_the_loss(make_net, make_batch):
     used = erda.erda.used_rows(s, batch.weak.labels, batch.weak.batch_index)
     terms = build(projection=False, top_n=3).loss(net, batch)
     assert used.sum() == 6
-    chosen = used.nonzero().flatten().tolist()
-    assert terms.log["loss_erda"].item() == pytest.approx(slow_term(net, batch, chosen=chosen), rel=1e-5)
+    start = build(projection=False).erda.prototypes.value.double().numpy()
+    expected = slow_term(net, batch, start, chosen=used.nonzero().flatten().tolist())
+    assert terms.log["loss_erda"].item() == pytest.approx(expected, rel=1e-5)
     assert terms.log["pseudo_label_coverage"].item() == pytest.approx(6 / (batch.weak.labels < 0).sum().item())
 
 
@@ -152,13 +156,14 @@ def test_a_threshold_keeps_confident_rows_and_zero_loss_where_none_is(make_net, 
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
+@pytest.mark.parametrize("initial", ["random", "zeros"])
 @pytest.mark.parametrize("unseen", ["mask", "zero"])
-def test_a_class_without_a_label_so_far(make_net, make_batch, unseen):
+def test_a_class_without_a_label_so_far(make_net, make_batch, unseen, initial):
     net, batch = make_net(), make_batch()
     labels = torch.where(batch.weak.labels == 2, -1, batch.weak.labels)
     features, logits = net(batch.weak.inputs)
     for n in (1, 2):
-        loss, s = build(unseen=unseen, prototypes_per_class=n).erda(features, logits, labels)
+        loss, s = build(unseen=unseen, initial=initial, prototypes_per_class=n).erda(features, logits, labels)
         assert torch.isfinite(loss)
         p = s.softmax(1)[:, 2]
         assert (p == 0).all() if unseen == "mask" else (s[:, 2] == 0).all() and (p > 0).all()
@@ -166,12 +171,23 @@ def test_a_class_without_a_label_so_far(make_net, make_batch, unseen):
 
 def test_random_prototypes_turn_slowly_towards_their_classes(make_net, make_batch):
     net, batch = make_net(), make_batch()
-    erda = build(initial="random", projection=False)
+    erda = build(projection=False)
     start = erda.erda.prototypes.value.clone()
     assert start.abs().min() > 0
     erda.loss(net, batch)
     torch.testing.assert_close(erda.erda.prototypes.value, start, atol=0.02, rtol=0)
     assert not torch.equal(erda.erda.prototypes.value, start)
+
+
+def test_several_prototypes_start_from_rows_whatever_the_initial(make_net, make_batch):
+    net, batch = make_net(), make_batch()
+    values = []
+    for initial in ("random", "zeros"):
+        erda = build(initial=initial, prototypes_per_class=2)
+        assert not erda.erda.prototypes.value.any()
+        erda.loss(net, batch)
+        values.append(erda.erda.prototypes.sub_value)
+    assert torch.equal(*values)
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_n": 3}, {"hard": True}, {"prototypes_per_class": 3}, {"form": "js"}])
@@ -239,6 +255,8 @@ def test_prototypes_are_watched_only_when_monitored(make_net, make_batch):
     drift = [1 - float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(before, value, strict=True)]
     assert log["prototype_drift"].item() == pytest.approx(np.mean(drift), abs=1e-6)
     assert log["prototype_drift_class"].tolist() == pytest.approx(drift, abs=1e-6)
+    assert log["prototype_classes"] == 4
+    assert 1 < log["prototype_rank"] <= 3
     histograms = erda.histograms()
     assert len(histograms["prototype_cosine"]) == 6
     torch.testing.assert_close(histograms["prototype_norm"], value.norm(dim=1))

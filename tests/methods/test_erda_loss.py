@@ -169,6 +169,13 @@ def test_nothing_to_learn_from_gives_zero_not_nan():
     assert loss.item() == 0
 
 
+def test_a_label_of_no_class_is_refused():
+    """255 for unlabelled pixels, say: such rows would take part in nothing without a word."""
+    erda = ErdaLoss(3, 6)
+    with pytest.raises(InputError, match="label is 255"):
+        erda(torch.randn(7, 6), torch.randn(7, 3), torch.tensor([0, 1, 2, 255, 255, 255, 255]))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -186,7 +193,6 @@ def test_nothing_to_learn_from_gives_zero_not_nan():
         {"detach_p": True, "detach_q": True},
         {"hard": True, "detach_q": True},
         {"detach_p": True, "form": "none"},
-        {"initial": "random", "prototypes_per_class": 2},
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings):

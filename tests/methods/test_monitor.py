@@ -65,6 +65,9 @@ def slow_statistics(view, s, z, used):
             ),
             f"ece_{letter}": slow_ece(dist, view.truth),
         }
+    for letter, scores in (("p", s), ("q", z)):
+        annotated = [(softmax(row), int(y)) for row, y in zip(scores, view.labels, strict=True) if y >= 0]
+        expected[f"accuracy_{letter}_annotated"] = mean(d.index(max(d)) == y for d, y in annotated)
     judged = [(p[i].index(max(p[i])), int(view.truth[i])) for i in rows if used[i] and view.truth[i] >= 0]
     named = {k: [k == y for top, y in judged if top == k] for k in range(K)}
     prior = [(int(n) + 1) / (int(COUNTS.sum()) + K) for n in COUNTS]
@@ -86,7 +89,8 @@ def test_every_scalar_is_what_a_loop_over_rows_gives():
     assert found["classes_predicted_p"] == 3
     for name, value in expected.items():
         assert found[name].dim() == 0
-        assert float(found[name]) == pytest.approx(value, abs=1e-12), name
+        exactness = 1e-7 if name.endswith("_annotated") else 1e-12  # counts alone, of no precision of their own
+        assert float(found[name]) == pytest.approx(value, abs=exactness), name
 
 
 def test_what_was_not_given_is_left_out():
@@ -94,7 +98,7 @@ def test_what_was_not_given_is_left_out():
     whole = pseudo_label_statistics(s, view, used=used, logits=z, label_counts=COUNTS)
     alone = pseudo_label_statistics(s, view)
     of_q = {name for name in whole if name.endswith("_q")}
-    assert alone.keys() == whole.keys() - of_q - {"prior_kl"}
+    assert alone.keys() == whole.keys() - of_q - {"accuracy_q_annotated", "prior_kl"}
     assert alone["pseudo_label_coverage"] == 1
     assert alone["pseudo_label_accuracy"] == alone["accuracy_p"]
     prediction = prediction_statistics(z, view)
@@ -125,6 +129,12 @@ def test_no_row_used_has_a_coverage_and_no_accuracy():
     assert found["pseudo_label_coverage"] == 0
     assert "pseudo_label_accuracy" not in found
     assert "accuracy_p" in found
+
+
+def test_without_an_annotated_row_there_is_no_accuracy_on_them():
+    view, s, z, _ = make_view()
+    nothing = dataclasses.replace(view, labels=torch.full_like(view.labels, -1))
+    assert not any(name.endswith("_annotated") for name in pseudo_label_statistics(s, nothing, logits=z))
 
 
 def test_a_view_annotated_everywhere_has_nothing_to_tell():
@@ -176,8 +186,9 @@ def share_of(rank):
 def test_two_processes_tell_of_the_rows_of_both(in_processes):
     view, s, z, used = make_view()
     whole = pseudo_label_statistics(s, view, used=used, logits=z, label_counts=COUNTS)
-    first = part_of(view, slice(0, 40))
-    alone, prediction = pseudo_label_statistics(s[:40], first), prediction_statistics(z[:40], first)
+    later = torch.arange(60) >= 40
+    half = dataclasses.replace(view, labels=torch.where(later, view.truth.clamp(min=0), view.labels))
+    alone, prediction = pseudo_label_statistics(s, half), prediction_statistics(z, half)
     for result in in_processes(share_of):
         for found, expected in ((result["both"], whole), (result["first"], alone), (result["q"], prediction)):
             assert found.keys() == expected.keys()

@@ -90,8 +90,9 @@ def test_state_survives_a_round_trip():
     assert other.seen.tolist() == [True, True, False]
 
 
-def test_unseen_classes_have_cosine_zero_when_not_masked():
-    prototypes = Prototypes(3, 4, mask_unseen=False)
+@pytest.mark.parametrize("random", [False, True])
+def test_unseen_classes_have_cosine_zero_when_not_masked(random):
+    prototypes = Prototypes(3, 4, mask_unseen=False, random=random)
     embedding = torch.randn(5, 4)
     prototypes.update(embedding, torch.tensor([0, 0, 2, -1, -1]))
     assert (prototypes.similarity(embedding)[:, 1] == 0).all()

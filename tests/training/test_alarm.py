@@ -1,10 +1,13 @@
 """The collapse alarm on made-up curves: collapses are found, healthy trainings are left alone."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 
+from pointseg.methods.prototype_watch import PrototypeWatch, effective_rank
 from pointseg.training.alarm import PATIENCE, CollapseAlarm
 
 BY_POINTS = [300, 250, 280, 20, 30, 25, 60, 35]
@@ -35,11 +38,19 @@ def healthy(steps=STEPS, seed=0):
                 "prototype_cosine_mean": rng.uniform(-0.1, 0.8),
                 "prototype_cosine_rms": rng.uniform(0.2, 0.8),
                 "prototype_cosine_max": 0.999,
+                "prototype_rank": rng.uniform(4.0, 8.0) if step > 50 else rng.uniform(1.0, 8.0),
+                "prototype_classes": 13.0,
+                **right_on(rng, 10, 0.65, 0.7),
                 "accuracy_p": 0.0,
                 "ece_q": 1.0,
                 "loss": rng.uniform(0, 3),
             },
         )
+
+
+def right_on(rng, points, p, q):
+    """Accuracies of pseudo-labels and predictions on some annotated points of a batch."""
+    return {f"accuracy_{letter}_annotated": rng.binomial(points, of) / points for letter, of in (("p", p), ("q", q))}
 
 
 def collapsing(name, value, start=400):
@@ -60,6 +71,7 @@ def test_a_healthy_training_is_left_alone(label_counts, seed):
         ("one_class_q", "largest_share_q", 0.97, "97.0% of the predictions were of one class"),
         ("parallel_prototypes", "prototype_cosine_mean", 0.99, "nearly on one line (cosine 0.990"),
         ("parallel_prototypes", "prototype_cosine_rms", 0.97, "nearly on one line (cosine 0.970"),
+        ("flat_prototypes", "prototype_rank", 2.03, "prototypes of 13 classes spread over 2.0 dimensions"),
     ],
 )
 def test_a_collapse_is_told_once_after_some_patience(kind, name, value, told):
@@ -105,6 +117,58 @@ def test_a_long_training_is_given_longer():
     (warning,) = watch(records, steps=100_000)
     assert warning.step == 10 + 5_000
     assert watch([(step, record) for step, record in records if step <= 4_000], steps=100_000) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "rank", "flat"), [(20, 2.9, True), (10, 2.0, True), (9, 2.0, False), (5, 1.9, False)]
+)
+def test_few_classes_may_share_a_plane(classes, rank, flat):
+    record = {"prototype_rank": rank, "prototype_classes": float(classes)}
+    assert [warning.kind for warning in watch((step, record) for step in STEPS)] == ["flat_prototypes"] * flat
+
+
+def trained_prototypes(flat):
+    """Records of 13 prototypes that drift while they are trained, in 24 dimensions or in a plane of them."""
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(13, 24, generator=generator) + 1
+    basis = torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q
+    for step in STEPS:
+        value += 0.05 * torch.randn(13, 24, generator=generator)
+        seen = torch.arange(13) < step // 10
+        shown = value @ basis[:, :2] @ basis[:, :2].T if flat and step > 400 else value
+        scalars = PrototypeWatch(13, 24).look(shown, seen) | effective_rank(shown, seen)
+        yield step, {name: float(scalar) for name, scalar in scalars.items() if scalar.dim() == 0}
+
+
+def test_prototypes_falling_into_a_plane_are_told_by_their_rank_alone():
+    assert watch(trained_prototypes(flat=False)) == []
+    (warning,) = watch(trained_prototypes(flat=True))
+    assert warning.kind == "flat_prototypes"
+    assert warning.step == 400 + 10 * PATIENCE
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("points", "p", "q"), [(10, 0.4, 0.7), (100, 0.5, 0.75), (1000, 0.65, 1.0)])
+def test_pseudo_labels_that_know_much_less_than_predictions_are_told(points, p, q, seed):
+    rng = np.random.default_rng(seed)
+    (warning,) = watch((step, right_on(rng, points, p if step > 400 else q, q)) for step in STEPS)
+    assert warning.kind == "pseudo_labels_behind"
+    assert warning.step > 400 + 10 * PATIENCE
+    told = re.search(
+        r"pseudo-labels were right on (\d+)% of the annotated points, the predictions on (\d+)%", warning.text
+    )
+    assert float(told[1]) == pytest.approx(100 * p, abs=20)
+    assert float(told[2]) == pytest.approx(100 * q, abs=20)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("points", "p", "q"),
+    [(1, 0.6, 0.6), (2, 0.5, 0.6), (10, 0.65, 0.7), (100, 0.8, 1.0), (10, 0.9, 0.1), (10, 0.0, 0.0)],
+)
+def test_chance_and_points_known_by_heart_are_no_alarm(points, p, q, seed):
+    rng = np.random.default_rng(seed)
+    assert watch((step, right_on(rng, points, p, q)) for step in range(10, 4001, 10)) == []
 
 
 def test_several_kinds_are_told_apart():
