@@ -132,12 +132,12 @@ SMALL_DISK = {"export": 40, "scenes": 40, "cloud": 100, "pointcept": 60, "prepar
 
 @pytest.fixture
 def disk(tmp_path):
-    """``disk(kib)``: a file system of so many KiB; called again, it is as large as it is told then."""
+    """``disk(kib, "rw" or "ro")``: a file system of so many KiB; called again, it is as it is told then."""
     place = tmp_path / "out"
     place.mkdir()
 
-    def size(kib):
-        option = f"{'remount,' if os.path.ismount(place) else ''}size={kib}k"
+    def size(kib, may="rw"):
+        option = f"{'remount,' if os.path.ismount(place) else ''}{may},size={kib}k"
         return subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", place], capture_output=True, check=False)
 
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or size(8).returncode != 0:
@@ -158,6 +158,31 @@ def test_on_a_disk_that_is_really_full(disk, root, run, model, scan, tmp_path, c
     disk(50_000)
     assert command(*arguments) == (0, [])
     assert not list(place.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["label", "export", "scenes", "cloud", "evaluate", "pointcept", "prepare", "train", "view"]
+)
+def test_on_a_disk_that_is_read_only(disk, root, run, model, scan, tmp_path, command, name):
+    """Told in one line before anything is computed for long; nothing else needs repair before the next run."""
+    disk(50_000)
+    place = tmp_path / "out"
+    root, run = (shutil.copytree(folder, place / folder.name) for folder in (root, run))
+    data = ["--data", root, "--labels", "1pt_seed0", "--out", place / "new", "--workers", "0"]
+    arguments = {name: arguments for name, (arguments, _) in commands(root, run, model, scan, tmp_path).items()} | {
+        "train": ["train", "synthetic_supervised", *data, "--set", "data.voxel_size=0.1", "data.eval_splits=[Area_5]"],
+        "view": ["view", scan, "--png", place / "a.png"],
+    }
+    before = sorted(place.rglob("*"))
+    disk(50_000, "ro")
+    code, said = command(*arguments[name])
+    assert (code, len(said)) == (2, 1)
+    assert "read-only" in said[0].lower()
+    assert str(place) in said[0]
+    assert sorted(place.rglob("*")) == before
+    disk(50_000)
+    if name != "train":
+        assert command(*arguments[name]) == (0, [])
 
 
 def test_a_second_run_does_not_disturb_the_first(planned, command, tmp_path, monkeypatch):
