@@ -88,11 +88,14 @@ def _gain(found: dict[str, dict[int, float]], name: str) -> str:
 
 
 def versions(out: Path, suite: Suite, rule: str, seeds: int) -> str:
-    """The versions of the code that trained a suite's finished cells, with their numbers if they are several."""
+    """The versions of the code that trained a suite's finished cells, with their numbers if they are several.
+
+    Empty where nothing is finished.
+    """
     every = [Cell(suite, rule, variant, seed) for variant in suite.variants for seed in range(seeds)]
     found = Counter(cell.version(out) for cell in every if cell.scores(out))
-    if len(found) == 1:
-        return f"code {next(iter(found))}"
+    if len(found) <= 1:
+        return "".join(f"code {name}" for name in found)
     return "cells of different code: " + ", ".join(f"{name} ({count})" for name, count in found.items())
 
 

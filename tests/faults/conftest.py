@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
 import laspy
@@ -61,6 +62,22 @@ def scan(tmp_path):
     las.classification = rng.choice([2, 6], 2000)
     las.write(str(tmp_path / "scan.las"))
     return tmp_path / "scan.las"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """``disk(kib, "rw" or "ro")``: a file system of so many KiB; called again, it is as it is told then."""
+    place = tmp_path / "out"
+    place.mkdir()
+
+    def size(kib, may="rw"):
+        option = f"{'remount,' if os.path.ismount(place) else ''}{may},size={kib}k"
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", place], capture_output=True, check=False)
+
+    if not sys.platform.startswith("linux") or os.geteuid() != 0 or size(8).returncode != 0:
+        pytest.skip("needs the right to mount a small disk")
+    yield size
+    subprocess.run(["umount", place], check=False)
 
 
 @pytest.fixture

@@ -130,22 +130,6 @@ SMALL_DISK = {"export": 40, "scenes": 40, "cloud": 100, "pointcept": 60, "prepar
 """KiB that are left on it, too few for each command."""
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """``disk(kib, "rw" or "ro")``: a file system of so many KiB; called again, it is as it is told then."""
-    place = tmp_path / "out"
-    place.mkdir()
-
-    def size(kib, may="rw"):
-        option = f"{'remount,' if os.path.ismount(place) else ''}{may},size={kib}k"
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", place], capture_output=True, check=False)
-
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or size(8).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield size
-    subprocess.run(["umount", place], check=False)
-
-
 @pytest.mark.parametrize("name", SMALL_DISK)
 def test_on_a_disk_that_is_really_full(disk, root, run, model, scan, tmp_path, command, name):
     arguments, place = commands(root, run, model, scan, tmp_path)[name]

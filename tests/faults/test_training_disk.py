@@ -1,8 +1,6 @@
 """A disk that fills up while a network trains: one sentence, and the same command with --resume goes on."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -20,22 +18,6 @@ SETTINGS = [
     "checkpoint_every=1",
     "optimizer.warmup_steps=0",
 ]
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """``disk(kib)``: a file system of so many KiB; called again, it is as large as it is told then."""
-    place = tmp_path / "out"
-    place.mkdir()
-
-    def size(kib):
-        option = f"{'remount,' if os.path.ismount(place) else ''}size={kib}k"
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", place], capture_output=True, check=False)
-
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or size(8).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield size
-    subprocess.run(["umount", place], check=False)
 
 
 @pytest.mark.parametrize("filling", ["checkpoints", "events"])

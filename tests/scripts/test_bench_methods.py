@@ -129,6 +129,7 @@ def test_tables_tell_which_code_trained_their_cells(tmp_path, monkeypatch):
         cell = Cell(suite, "1pt", suite.variants[0], seed)
         finish(tmp_path, cell, 40.0)
         cell.version_file(tmp_path).write_text(name + "\n")
+    assert tables.versions(tmp_path, suite, "1%", seeds=2) == ""
     assert tables.versions(tmp_path, suite, "1pt", seeds=2) == "code abc"
     assert tables.versions(tmp_path, suite, "1pt", seeds=3) == "cells of different code: abc (2), def (1)"
     folder = tmp_path / "package"
