@@ -1,5 +1,6 @@
 """What several tests of methods need: a network over plain rows, a batch for it, and a job of two processes."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from pointseg.methods import Batch, View
+from pointseg.methods import Batch, Task, View
+from pointseg.methods.u2pl import U2pl, U2plConfig
 
 
 class RowNet(nn.Module):
@@ -73,6 +75,37 @@ def make_batch():
         return Batch(weak=weak, strong=strong, weak_row=weak_row, **fields)
 
     return make
+
+
+@pytest.fixture
+def make_u2pl():
+    """``make_u2pl(net, num_classes=4, **settings)``: a small U2PL whose teacher is another network than the student,
+    sure of some rows and not of others.
+    """
+
+    def make(net, num_classes=4, **settings):
+        torch.manual_seed(3)
+        task = Task(num_classes=num_classes, feature_dim=8, label_counts=torch.full((num_classes,), 2))
+        small = {"warmup": 0.0, "rep_dim": 6, "anchors": 16, "negatives": 5, "bank_size": 12, "keys_per_class": 4}
+        method = U2pl(U2plConfig(**small | settings), task)
+        method.prepare(net)
+        with torch.no_grad():
+            for weights in method.teacher.parameters():
+                weights.mul_(3).add_(0.3 * torch.randn_like(weights))
+        return method
+
+    return make
+
+
+@pytest.fixture
+def relabelled():
+    """``relabelled(batch, rule)``: the same batch with ``rule(view)`` as its labels."""
+
+    def relabel(batch, rule):
+        weak, strong = (dataclasses.replace(v, labels=rule(v)) for v in (batch.weak, batch.strong))
+        return dataclasses.replace(batch, weak=weak, strong=strong)
+
+    return relabel
 
 
 @pytest.fixture

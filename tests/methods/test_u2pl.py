@@ -1,6 +1,5 @@
 """U2PL and U2PL+ against loops over rows, in one process and two."""
 
-import copy
 import dataclasses
 from math import lcm
 
@@ -10,29 +9,15 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from pointseg.errors import InputError
 from pointseg.methods import Batch, Task, View, u2pl
 from pointseg.methods.contrast import step_generator
 from pointseg.methods.entropy_partition import tail_thresholds
 from pointseg.methods.memory_bank import MemoryBank
 from pointseg.methods.u2pl import U2pl, U2plConfig
 
-SMALL = {"warmup": 0.0, "rep_dim": 6, "anchors": 16, "negatives": 5, "bank_size": 12, "keys_per_class": 4}
 PLUS = {"prototype_momentum": 0.9, "symmetric_weight": 0.5, "denoise": True}
 REST = ("batch_index", "coord", "row_id", "truth")
-EXACT = {**SMALL, "bank_size": 1, "low_rank": 2}
-
-
-def build(net, num_classes=4, **settings):
-    """A method whose teacher is another network than the student, sure of some rows and not of others."""
-    torch.manual_seed(3)
-    task = Task(num_classes=num_classes, feature_dim=8, label_counts=torch.full((num_classes,), 2))
-    method = U2pl(U2plConfig(**{**SMALL, **settings}), task)
-    method.prepare(net)
-    with torch.no_grad():
-        for weights in method.teacher.parameters():
-            weights.mul_(3).add_(0.3 * torch.randn_like(weights))
-    return method
+EXACT = {"warmup": 0.0, "rep_dim": 6, "anchors": 16, "negatives": 5, "bank_size": 1, "keys_per_class": 4, "low_rank": 2}
 
 
 def all_members(classes, counts, draws, generator):
@@ -53,15 +38,6 @@ def remember_by_content(bank, keys, negative, limit, generator):
 def no_randomness(monkeypatch):
     monkeypatch.setattr(u2pl, "draw_members", all_members)
     monkeypatch.setattr(u2pl, "remember", remember_by_content)
-
-
-def step(net, method, optimizer, batch):
-    terms = method.loss(net, batch)
-    optimizer.zero_grad()
-    terms.total.backward()
-    optimizer.step()
-    method.after_step(net)
-    return terms
 
 
 def parameters(net, method):
@@ -143,9 +119,11 @@ def slow_loss(net, method, batch, prototypes):
 @pytest.mark.parametrize(
     "settings", [{}, {"anchor_rows": "reliable", "rescale": False, "low_rank": 1, "unreliable_share": 0.4}, PLUS]
 )
-def test_losses_and_gradients_follow_the_equations(settings, make_net, make_batch, no_randomness):
+def test_losses_and_gradients_follow_the_equations(
+    settings, make_net, make_batch, no_randomness, make_u2pl, relabelled
+):
     net = make_net().double()
-    method = build(net, **EXACT | settings).double()
+    method = make_u2pl(net, **EXACT | settings).double()
     for seed in range(2):
         batch = in_double(make_batch(rows=60, seed=seed, step=3 + seed, steps=10))
         # Row 0 must not be annotated: a lost counterpart (-1) taken for row 0 would go unnoticed.
@@ -166,10 +144,10 @@ def test_losses_and_gradients_follow_the_equations(settings, make_net, make_batc
                 assert max(float(e @ method.bank.keys[k] / e.norm()) for e in rows) == pytest.approx(1)
 
 
-def test_a_class_without_a_negative_counts_as_zero(make_net, make_batch, no_randomness):
+def test_a_class_without_a_negative_counts_as_zero(make_net, make_batch, no_randomness, make_u2pl):
     """Annotations that the teacher agrees with and one unreliable row: its own class is the one without a key."""
     net = make_net().double()
-    method = build(net, **EXACT | {"low_rank": 1, "unreliable_share": 0.001, "min_probability": 0.0}).double()
+    method = make_u2pl(net, **EXACT | {"low_rank": 1, "unreliable_share": 0.001, "min_probability": 0.0}).double()
     batch = in_double(make_batch(rows=60))
     agreed = torch.where(torch.arange(60) % 4 == 1, method.teacher(batch.weak.inputs)[1].argmax(1), -1)
     strong = dataclasses.replace(batch.strong, labels=torch.full_like(batch.strong.labels, -1))
@@ -178,53 +156,6 @@ def test_a_class_without_a_negative_counts_as_zero(make_net, make_batch, no_rand
     (_, _, expected), _ = slow_loss(net, method, batch, method.prototypes.value.clone())
     assert sorted(method.bank.fill.tolist()) == [0, 1, 1, 1]
     assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_who_receives_a_gradient(make_net, make_batch):
-    net = make_net()
-    method = build(net)
-    method.loss(net, make_batch(step=1, steps=10)).total.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-    assert all(p.grad is not None for p in method.representation.parameters())
-    assert not any(p.requires_grad for p in method.teacher.parameters())
-
-
-def test_warmup_is_supervised_and_the_teacher_is_the_student(make_net, make_batch):
-    net = make_net()
-    method = build(net, warmup=0.2)
-    optimizer = torch.optim.SGD(parameters(net, method), lr=0.1)
-    for done in range(5):
-        batch = make_batch(step=done, steps=10)
-        terms = step(net, method, optimizer, batch)
-        same = [torch.equal(a, b) for a, b in zip(net.parameters(), method.evaluated(net).parameters(), strict=True)]
-        if done < 2:
-            assert terms.log.keys() == {"loss_ce"}
-            assert all(same)
-        else:
-            assert terms.log["loss_unsupervised"] > 0
-            assert not any(same)
-    assert int(method.teacher.updates) == 3
-    assert method.evaluated(net) is method.teacher.model.model
-
-
-def run(net, method, optimizer, batches):
-    return [step(net, method, optimizer, batch).total.item() for batch in batches]
-
-
-@pytest.mark.parametrize("settings", [{"warmup": 0.3}, PLUS])
-def test_a_saved_training_goes_on_with_the_same_losses(settings, make_net, make_batch):
-    batches = [make_batch(seed=i, step=i, steps=8) for i in range(8)]
-    net = make_net()
-    method = build(net, **settings)
-    optimizer = torch.optim.SGD(parameters(net, method), lr=0.1)
-    run(net, method, optimizer, batches[:4])
-    state = copy.deepcopy((net.state_dict(), method.state_dict()))
-    expected = run(net, method, optimizer, batches[4:])
-    resumed, again = make_net(), build(make_net(), **settings)
-    resumed.load_state_dict(state[0])
-    again.load_state_dict(state[1])
-    torch.manual_seed(99)
-    assert run(resumed, again, torch.optim.SGD(parameters(resumed, again), lr=0.1), batches[4:]) == expected
 
 
 class Net(nn.Module):
@@ -314,190 +245,3 @@ def test_two_processes_learn_what_one_learns_from_both_batches(in_processes, no_
     for name, value in expected.items():
         torch.testing.assert_close(one[name], value, rtol=1e-4, atol=1e-5, msg=name)
         assert torch.equal(one[name], two[name]), name
-
-
-def test_under_autocast_losses_are_fp32_and_near_those_without(make_net, make_batch):
-    net = make_net()
-    batch = make_batch(step=1, steps=10)
-    method = build(net, **PLUS)
-    twin = copy.deepcopy(method)
-    expected = method.loss(net, batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = twin.loss(net, batch)
-    assert all(value.dtype == torch.float32 for name, value in terms.log.items() if name.startswith("loss"))
-    assert terms.total.item() == pytest.approx(expected.total.item(), rel=0.1)
-    terms.total.backward()
-    assert all(torch.isfinite(p.grad).all() for p in parameters(net, twin))
-
-
-class Answers(nn.Module):
-    """A teacher that says the same whatever it is asked."""
-
-    def __init__(self, rows):
-        super().__init__()
-        self.embedding, self.logits = torch.randn(rows, 6), 3 * torch.randn(rows, 4)
-
-    def forward(self, inputs):
-        return self.embedding, self.logits
-
-
-def test_what_the_teacher_says_is_worked_on_in_fp32_under_autocast(make_net, make_batch):
-    net, batch = make_net(), make_batch(step=1, steps=10)
-    torch.manual_seed(1)
-    answers, states = Answers(40), []
-    for autocast in (False, True):
-        method = build(net, **PLUS)
-        method.teacher = answers
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            for _ in range(2):
-                log = method.loss(net, batch).log
-        states.append((method.prototypes.value, method.bank.keys, log["entropy_p"]))
-    for a, b in zip(*states, strict=True):
-        assert torch.equal(a, b)
-
-
-def relabelled(batch, rule):
-    """The same batch with ``rule(view)`` as its labels."""
-    weak, strong = (dataclasses.replace(v, labels=rule(v)) for v in (batch.weak, batch.strong))
-    return dataclasses.replace(batch, weak=weak, strong=strong)
-
-
-NOTHING = {
-    "no label": lambda b: relabelled(b, lambda v: torch.full_like(v.labels, -1)),
-    "only labels": lambda b: relabelled(b, lambda v: v.truth),
-    "one class": lambda b: relabelled(b, lambda v: torch.full_like(v.labels, 2)),
-    "no counterpart": lambda b: dataclasses.replace(b, weak_row=torch.full_like(b.weak_row, -1)),
-}
-
-
-@pytest.mark.parametrize("settings", [{}, PLUS, {"min_probability": 0.999}])
-@pytest.mark.parametrize("case", NOTHING)
-def test_empty_sets_give_zero_and_never_nan(case, settings, make_net, make_batch):
-    net = make_net()
-    method = build(net, **settings)
-    terms = method.loss(net, NOTHING[case](make_batch(step=1, steps=10)))
-    terms.total.backward()
-    assert all(torch.isfinite(value) for value in terms.log.values())
-    assert all(torch.isfinite(p.grad).all() for p in parameters(net, method))
-    zero = {"no label": "loss_ce", "only labels": "loss_unsupervised", "one class": "loss_unsupervised"}
-    assert terms.log[zero.get(case, "loss_unsupervised")] == 0
-    if case in ("one class", "no counterpart") or "min_probability" in settings:
-        assert terms.log["loss_contrast"] == 0
-
-
-def test_whole_scenes_with_and_without_labels(make_net, make_batch):
-    """Scene-level splits: L_u takes the unannotated sample alone, the annotated one gives anchors and keys."""
-    net = make_net()
-    batch = relabelled(
-        make_batch(step=1, steps=10), lambda v: torch.where(v.batch_index == 0, v.truth, torch.full_like(v.truth, -1))
-    )
-    for contrast_weight, samples in ((0.0, {1}), (1.0, {0, 1})):
-        inputs = batch.strong.inputs.clone().requires_grad_()
-        strong = dataclasses.replace(batch.strong, inputs=inputs)
-        method = build(net, contrast_weight=contrast_weight, min_probability=0.0)
-        method.representation.eval()
-        method.loss(net, dataclasses.replace(batch, strong=strong)).total.backward()
-        reached = inputs.grad.abs().sum(1) > 0
-        assert set(batch.strong.batch_index[reached].tolist()) == samples
-        assert not reached[batch.weak_row < 0].any()
-
-
-def test_two_classes_have_negatives(make_net, make_batch):
-    net = make_net(num_classes=2)
-    method = build(net, num_classes=2)
-    assert (method.low_rank, method.high_rank) == (1, 2)
-    assert method.loss(net, make_batch(num_classes=2, step=1, steps=10)).log["loss_contrast"] > 0
-
-
-def test_the_unreliable_share_shrinks_to_nothing(make_net, make_batch):
-    net = make_net()
-    kept = []
-    for done in (0, 500, 999):
-        log = build(net, unreliable_share=0.5).loss(net, make_batch(rows=400, step=done, steps=1000)).log
-        assert log["threshold_low"] <= log["threshold_high"]
-        kept.append(float(log["kept_share"]))
-    assert kept == pytest.approx([0.5, 0.75, 1.0], abs=0.06)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"weight": 2.0},
-        {"contrast_weight": 1.0},
-        {"unreliable_share": 0.4},
-        {"rescale": False},
-        {"temperature": 0.1},
-        {"low_rank": 1},
-        {"high_rank": 4, "low_rank": 1},
-        {"min_probability": 0.6},
-        {"anchor_rows": "reliable"},
-        {"symmetric_weight": 0.5},
-        {"warmup": 0.5},
-    ],
-)
-def test_each_setting_changes_the_loss(settings, make_net, make_batch):
-    net = make_net()
-    batch = make_batch(rows=80, step=1, steps=10)
-    totals = [build(net, **s).loss(net, batch).total.item() for s in ({}, {}, settings)]
-    assert totals[0] == totals[1]
-    assert totals[2] != pytest.approx(totals[0], rel=1e-6)
-
-
-@pytest.mark.parametrize("settings", [{"prototype_momentum": 0.9}, {"denoise": True, "temperature": 0.1}])
-def test_what_prototypes_remember_matters_from_the_second_step_on(settings, make_net, make_batch):
-    net, totals = make_net(), []
-    for chosen in ({"temperature": settings.get("temperature", 0.5)}, settings):
-        method = build(net, **chosen)
-        totals.append([method.loss(net, make_batch(rows=80, seed=i, step=i, steps=9)).total.item() for i in range(3)])
-    assert totals[0][0] == pytest.approx(totals[1][0], rel=1e-6)
-    assert totals[0][2] != pytest.approx(totals[1][2], rel=1e-6)
-
-
-def test_the_bank_has_the_sizes_asked_for(make_net, make_batch):
-    net = make_net()
-    method = build(net, large_classes=(1, 3), large_bank_size=20, bank_dtype="fp32")
-    assert method.bank.size.tolist() == [12, 20, 12, 20]
-    assert (method.bank.keys.dtype, build(net).bank.keys.dtype) == (torch.float32, torch.float16)
-    method.loss(net, make_batch(rows=80, step=1, steps=10))
-    assert 0 < method.bank.fill.max() <= 4
-
-
-def test_what_is_watched_changes_nothing(make_net, make_batch):
-    net = make_net()
-    batch = make_batch(step=1, steps=10)
-    hidden = dataclasses.replace(batch.weak, truth=torch.full_like(batch.weak.truth, -1))
-    results = []
-    for watched in (batch, dataclasses.replace(batch, monitor=False), dataclasses.replace(batch, weak=hidden)):
-        method = build(net)
-        terms = method.loss(net, watched)
-        results.append((terms, torch.autograd.grad(terms.total, parameters(net, method))))
-    for terms, gradients in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(gradients, results[0][1], strict=True))
-        assert not any(value.requires_grad for value in terms.log.values())
-    assert results[1][0].log.keys() == {"loss_ce", "loss_unsupervised", "loss_contrast"}
-    assert {"threshold_low", "threshold_high", "kept_share", "bank_fill", "bank_fill_min", "anchor_classes"} < set(
-        results[0][0].log
-    )
-    assert set(method.histograms()) == {"prototype_cosine", "bank_fill"}
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"low_rank": -1},
-        {"contrast_weight": -0.1},
-        {"anchors": 0},
-        {"bank_size": 0},
-        {"teacher_momentum": 1.0},
-        {"warmup": 1.0},
-        {"unreliable_share": 0.6},
-        {"temperature": 0.0},
-        {"high_rank": 3},
-        {"anchor_rows": "all"},
-        {"bank_dtype": "int8"},
-    ],
-)
-def test_settings_out_of_range_are_refused(settings):
-    name, value = next(iter(settings.items()))
-    with pytest.raises(InputError, match=f"U2PL's {name} is {value!r}; it must be "):
-        U2plConfig(**settings)
