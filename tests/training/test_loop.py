@@ -8,18 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pointseg.data.scene import open_scene
-from pointseg.data.sparse_labels import draw, open_labels
 from pointseg.errors import InputError
 from pointseg.methods import METHODS, LossTerms
 from pointseg.training import Run, load_recipe, notes, train
-from pointseg.training.batches import batches, lost_loaders_told, training_data
 from pointseg.training.pictures import PredictionPictures
 
 SMALL = [
@@ -200,25 +196,6 @@ def test_folders_that_do_not_fit_are_refused(finished, rooms_root, tmp_path):
         finished.scenes(["Area_9"])
 
 
-def test_missing_data_is_found_before_a_run_folder_exists(rooms_root, tmp_path):
-    for setting, message in [
-        ("data.labels=nothing", "nothing"),
-        ("data.eval_splits=[Area_9]", "Area_9"),
-        ("data.train_splits=[Area_7]", "Area_7"),
-        ("data.voxel_size=0.3", r"no voxel grid of 0\.3 m"),
-        ("data.train_splits=[Area_5]", "Area_5"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            Run.create(tmp_path / "run", recipe(rooms_root, "erda", setting))
-        assert not (tmp_path / "run").exists()
-
-
-def test_erda_with_every_label_says_what_to_set(rooms_root, tmp_path):
-    with pytest.raises(InputError, match="all_points"):
-        Run.create(tmp_path / "run", recipe(rooms_root, "erda", "data.labels=full"))
-    Run.create(tmp_path / "run", recipe(rooms_root, "erda", "data.labels=full", "method.all_points=true"))
-
-
 def test_data_of_other_classes_is_refused(finished, rooms_root, tmp_path):
     shutil.copytree(rooms_root, tmp_path / "root")
     text = (tmp_path / "root" / "classes.yaml").read_text()
@@ -242,49 +219,6 @@ def test_a_scene_damaged_while_training_is_told_in_one_sentence(rooms_root, tmp_
             r"\S+/Area_[12]/office_1/color\.npy is damaged or truncated \([^\n\\]*\); prepare the scene again",
             str(caught.value),
         )
-
-
-class Failing:
-    """A data set of the main process whose every sample does something else in the others."""
-
-    def __init__(self, act):
-        self.act, self.owner = act, os.getpid()
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, key):
-        assert os.getpid() != self.owner
-        self.act()
-
-
-@pytest.mark.parametrize(
-    ("act", "kind", "text"),
-    [
-        (lambda: _raise(InputError("x" * 3000 + " the end")), InputError, "x" * 3000 + " the end"),
-        (
-            lambda: Path("/nowhere/at/all.npy").stat(),
-            FileNotFoundError,
-            "[Errno 2] No such file or directory: '/nowhere/at/all.npy'",
-        ),
-        (lambda: _raise(MemoryError("of 8 GB")), MemoryError, "of 8 GB"),
-        (
-            lambda: os.kill(os.getpid(), signal.SIGKILL),
-            InputError,
-            "a process that loads data was killed, as happens when",
-        ),
-    ],
-)
-def test_what_a_loading_process_ends_with_is_told_as_if_it_had_happened_here(rooms_root, tmp_path, act, kind, text):
-    run = Run.create(tmp_path / "run", recipe(rooms_root))
-    with pytest.raises(kind) as caught, lost_loaders_told():
-        list(batches(run, Failing(act), start=0, workers=1))
-    assert type(caught.value) is kind
-    assert str(caught.value).startswith(text)
-
-
-def _raise(error):
-    raise error
 
 
 def test_damaged_final_weights_are_made_again(finished, rooms_root, tmp_path, no_pictures, caplog):
@@ -320,59 +254,6 @@ def test_damaged_best_weights_are_chosen_anew(rooms_root, tmp_path, no_pictures,
     run.load_model("best")
 
 
-def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
-    draw(rooms_root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
-    both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]
-    with pytest.raises(InputError, match=r"Area_5.*scored"):
-        Run.create(tmp_path / "a", recipe(rooms_root, "supervised", *both, "data.labels=full"))
-    run = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both))
-    scenes = run.training_scenes()
-    assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]
-    labels = open_labels(rooms_root, "2pt_seed0")
-    for scene in scenes:
-        assert run.annotated_points(scene).tolist() == labels.for_scene(scene)[0].tolist() != []
-    assert len(run.annotated_points(open_scene(rooms_root / "Area_2" / "office_1"))) == 0
-
-
-def test_points_trained_on_are_known_wherever_the_scene_lies(rooms_root, tmp_path, caplog):
-    home, copy = (shutil.copytree(rooms_root, tmp_path / name) for name in ("home", "copy"))
-    run = Run.create(tmp_path / "run", recipe(home))
-    annotated = run.annotated_points(open_scene(home / "Area_1" / "office_1")).tolist()
-    there = open_scene(copy / "Area_1" / "office_1")
-    assert run.annotated_points(there).tolist() == annotated != []
-    # Another scene of the same name.
-    shutil.rmtree(copy / "Area_2")
-    other = shutil.move(shutil.copytree(copy / "Area_1", copy / "new"), copy / "Area_2")
-    assert len(run.annotated_points(open_scene(Path(other) / "office_1"))) == 0
-    assert not caplog.records
-    shutil.rmtree(home)
-    run = Run.open(run.path)
-    assert run.annotated_points(there).tolist() == run.annotated_points(there).tolist() == annotated
-    assert [message.split(" is not there")[1] for message in caplog.messages] == [
-        f" any more; the points of the draw '1pct_seed0' in {copy} are taken for those it was trained on"
-    ]
-    assert len(run.annotated_points(open_scene(copy / "Area_5" / "office_1"))) == 0
-    shutil.rmtree(copy / "sparse_labels")
-    assert len(Run.open(run.path).annotated_points(there)) == 0
-    assert "cannot be told" in caplog.messages[1]
-
-
-def test_an_evaluation_reads_the_draw_once(rooms_root, tmp_path, monkeypatch):
-    run = Run.create(tmp_path / "run", recipe(rooms_root))
-    scenes, seen, open_one = [*run.training_scenes(), *run.scenes()], [], Path.open
-
-    def opened(path, *args, **kwargs):
-        seen.append(path.name)
-        return open_one(path, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", opened)
-    monkeypatch.setattr(Path, "iterdir", lambda path: seen.append(path.name) or iter(()))
-    counts = [len(run.annotated_points(scene)) for scene in scenes * 3]
-    assert counts[:3] == counts[3:6]
-    assert [count > 0 for count in counts[:3]] == [True, True, False]
-    assert [name for name in seen if not name.endswith(".npy")] == ["spec.json"]
-
-
 def test_a_method_that_draws_random_numbers_resumes_exactly(rooms_root, tmp_path, monkeypatch):
     original = METHODS["supervised"].loss
 
@@ -392,17 +273,3 @@ def test_a_method_that_draws_random_numbers_resumes_exactly(rooms_root, tmp_path
         train(runs[1], device=CPU, workers=0, on_step=interrupt)
     train(runs[1], device=CPU, workers=0)
     assert same(weights(runs[0]), weights(runs[1]))
-
-
-def test_accumulated_batches_hold_the_samples_of_a_large_one(rooms_root, tmp_path):
-    seen = []
-    for name, extra in [("parts", ["batch_size=1", "accumulate=2"]), ("whole", ["batch_size=2"])]:
-        run = Run.create(tmp_path / name, recipe(rooms_root, "supervised", "steps=3", *extra))
-        parts = batches(run, training_data(run, two_views=False), start=1, workers=0)
-        seen.append([part.weak for part in parts])
-    small, large = seen
-    assert (len(small), len(large)) == (4, 2)
-    for step, whole in enumerate(large):
-        for name in ("features", "labels", "position", "point"):
-            together = torch.cat([getattr(part, name) for part in small[2 * step : 2 * step + 2]])
-            assert torch.equal(together, getattr(whole, name))
