@@ -5,6 +5,7 @@ Every sample is a pure function of (scene, seed), so a run can stop and resume a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -61,12 +62,14 @@ class SamplePair:
         weak_row: (V of ``strong``,) int64, row of ``weak`` whose voxel holds the representative point of a strong row.
             The strong view is made of points of the weak one, so there always is one.
         seed: of what is drawn when the batch is put together.
+        strong_floor: the layer of voxels, a z of ``strong.coord``, in which the floor of the strong view stands.
     """
 
     weak: Sample
     strong: Sample
     weak_row: Tensor
     seed: int
+    strong_floor: int
 
 
 def feature_channels(features: Sequence[str]) -> int:
@@ -156,8 +159,13 @@ class SceneDataset(torch.utils.data.Dataset[Sample | SamplePair]):
         points, strong_cloud = self._strong_cloud(cloud, np.flatnonzero(row_of_point >= 0), self.strong, rng)
         strong, _ = self._voxelized(strong_cloud, rng)
         weak_row = torch.from_numpy(row_of_point[points])[strong.point]
-        strong = _with_raw_points(strong, strong_cloud.source)
-        return SamplePair(_with_raw_points(weak, cloud.source), strong, weak_row, int(rng.integers(2**63)))
+        return SamplePair(
+            weak=_with_raw_points(weak, cloud.source),
+            strong=_with_raw_points(strong, strong_cloud.source),
+            weak_row=weak_row,
+            seed=int(rng.integers(2**63)),
+            strong_floor=math.floor(strong_cloud.floor / self.voxel_size),
+        )
 
     def _cloud(self, number: int, rng: np.random.Generator) -> TrainingCloud:
         """The points of a sample: those of its scene, augmented and perhaps mixed with another's."""

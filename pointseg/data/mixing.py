@@ -24,8 +24,9 @@ from pointseg.data.dataset import Sample, SamplePair
 def cutmix(pairs: Sequence[SamplePair], *, probability: float, voxel_size: float) -> tuple[list[Sample], list[Tensor]]:
     """The strong samples of one batch, mixed: sample i gets a box of sample i + 1 as that one was before mixing.
 
-    All strong views stand with their floor at z = 0, so boxes move sideways only. Nothing is mixed in a batch of one
-    sample. A mixed sample may be larger than either of the two it was made from.
+    A box moves sideways by what the draw says, and up or down so that its floor comes to stand in the layer of its new
+    sample's floor. Nothing is mixed in a batch of one sample. A mixed sample may be larger than either of the two it
+    was made from.
 
     Args:
         pairs: the batch, each pair with the seed of its own draw.
@@ -45,14 +46,14 @@ def cutmix(pairs: Sequence[SamplePair], *, probability: float, voxel_size: float
         if other == i or rng.random() >= probability:
             continue
         goes, comes, shift = draw_boxes(strong[i].coord[:, :2], strong[other].coord[:, :2], rng)
+        shift = torch.cat([shift, shift.new_tensor([pair.strong_floor - pairs[other].strong_floor])])
         samples[i] = _joined(strong[i].rows(~goes), _shifted(strong[other].rows(comes), shift, voxel_size))
         weak_rows[i] = torch.cat([rows[i][~goes], rows[other][comes]])
     return samples, weak_rows
 
 
 def _shifted(sample: Sample, shift: Tensor, voxel_size: float) -> Sample:
-    step = torch.cat([shift, shift.new_zeros(1)])
-    return replace(sample, coord=sample.coord + step, position=sample.position + step * voxel_size)
+    return replace(sample, coord=sample.coord + shift, position=sample.position + shift * voxel_size)
 
 
 def _joined(first: Sample, second: Sample) -> Sample:

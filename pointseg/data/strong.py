@@ -73,7 +73,7 @@ def strengthen(
     Args:
         coord: (N, 3) float32 metres, N at least 1.
         color: (N, 3) uint8; None if the points have none.
-        floor: z that becomes 0, metres. All samples then stand on one level and can be mixed with one another.
+        floor: z that becomes 0, metres.
         config: what to do.
         rng: the only source of randomness.
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from pointseg.data.dataset import SceneDataset, feature_channels, nearest_rows, voxel_features
+from pointseg.data.mixing import cutmix
 from pointseg.data.scene import list_scenes
 from pointseg.data.sparse_labels import open_labels
 from pointseg.data.strong import StrongConfig, strengthen
@@ -216,6 +217,18 @@ def test_heights_of_the_strong_view_are_above_the_floor_even_where_the_floor_was
         assert all(weak[p] == pytest.approx(strong[p], abs=1e-5) for p in common)
         lowest.append(min(strong.values()))
     assert max(lowest) > 0.3
+
+
+def test_mixed_strong_views_have_one_floor_wherever_each_view_stands(rooms_root):
+    data, floors = dataset(rooms_root, strong=StrongConfig()), set()
+    for seed in range(30):
+        pairs = [data[number, (seed, number)] for number in range(2)]
+        floors.update(pair.strong_floor for pair in pairs)
+        for sample in cutmix(pairs, probability=1.0, voxel_size=0.1)[0]:
+            # Where each row's own floor stands: in the layer of the others', as the network sees heights.
+            floor = (sample.position[:, 2] - sample.features[:, 4]) / 0.1
+            assert floor.max() - floor.min() < 1
+    assert max(floors) > 8
 
 
 def test_a_pair_without_augmentation_or_colour(rooms_root):

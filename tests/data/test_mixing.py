@@ -8,6 +8,7 @@ from pointseg.data.dataset import Sample, SamplePair
 from pointseg.data.mixing import cutmix
 
 VOXEL = 0.1
+FLOORS = (2, 15, -3)
 
 
 def sample(owner, rows, rng, extent=(30, 22, 8)):
@@ -30,7 +31,7 @@ def batch(size=3, seed=0):
     for owner in range(size):
         weak, strong = sample(owner, 400, rng), sample(owner, 500 + 60 * owner, rng)
         weak_row = torch.from_numpy(rng.integers(-1, len(weak.coord), len(strong.coord)))
-        pairs.append(SamplePair(weak, strong, weak_row, seed=1000 * seed + owner))
+        pairs.append(SamplePair(weak, strong, weak_row, seed=1000 * seed + owner, strong_floor=FLOORS[owner]))
     return pairs
 
 
@@ -61,7 +62,7 @@ def test_every_row_is_one_of_the_host_or_of_the_next_sample_with_all_it_holds(se
             else:
                 assert not shift.any()
         assert len(shifts) == 1
-        assert shifts.pop()[2] == 0
+        assert shifts.pop()[2] == FLOORS[host] - FLOORS[partner]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -118,7 +119,7 @@ def test_the_seed_of_the_pairs_decides():
     one, two, other = (
         mix(batch(seed=2)),
         mix(batch(seed=2)),
-        [SamplePair(p.weak, p.strong, p.weak_row, 9) for p in batch(seed=2)],
+        [SamplePair(p.weak, p.strong, p.weak_row, 9, 0) for p in batch(seed=2)],
     )
     assert all(torch.equal(a.coord, b.coord) for a, b in zip(one[0], two[0], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one[1], mix(other)[1], strict=True))
@@ -130,7 +131,8 @@ def test_tiny_and_unequal_samples_mix():
         weak = sample(0, 10, rng)
         small, large = sample(0, 3, rng, shape), sample(1, 800, rng)
         pairs = [
-            SamplePair(weak, s, torch.zeros(len(s.coord), dtype=torch.int64), i) for i, s in enumerate((small, large))
+            SamplePair(weak, s, torch.zeros(len(s.coord), dtype=torch.int64), i, 0)
+            for i, s in enumerate((small, large))
         ]
         for result in mix(pairs)[0]:
             assert len(result.coord) > 0
