@@ -85,7 +85,7 @@ def draw_members(classes: Tensor, counts: Tensor, draws: int, generator: torch.G
     present = counts.nonzero().squeeze(1)
     first = (counts.cumsum(0) - counts + (len(classes) - counts.sum()))[present, None]
     count = counts[present, None]
-    uniform = torch.rand(len(present), draws, generator=generator, device=classes.device, dtype=torch.float64)
+    uniform = torch.rand(len(present), draws, generator=generator, device=classes.device)
     return present, classes.argsort()[first + torch.minimum((uniform * count).long(), count - 1)]
 
 

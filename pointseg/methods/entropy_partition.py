@@ -6,6 +6,8 @@ are those of the batch of all processes, so every process uses the same threshol
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,8 +45,8 @@ def tail_thresholds(values: Tensor, share: float) -> tuple[Tensor, Tensor]:
     bits = values.float().view(torch.int32).long() & 0x7FFFFFFF
     upper, lower = bits // DIGIT, bits % DIGIT
     counts = all_reduce_sum(torch.bincount(upper, minlength=DIGIT))
-    last = (counts.sum() - 1).clamp(min=0).double()
-    rank = torch.stack([(share * last).floor(), ((1 - share) * last).ceil()]).long()
+    last = max(int(counts.sum()) - 1, 0)
+    rank = counts.new_tensor([math.floor(share * last), math.ceil((1 - share) * last)])
     upper_digit, rank = _digit(counts.expand(2, -1), rank)
     within = [torch.bincount(torch.where(upper == digit, lower, DIGIT), minlength=DIGIT + 1) for digit in upper_digit]
     lower_digit, _ = _digit(all_reduce_sum(torch.stack(within))[:, :DIGIT], rank)

@@ -43,9 +43,9 @@ INITIAL = ("zeros", "random")
 
 @dataclass(frozen=True)
 class ErdaConfig:
-    """Settings of prototypical ERDA; the defaults are those of most released weakly supervised configurations.
+    """Settings of prototypical ERDA; the defaults are those of the released weakly supervised configurations.
 
-    The five of them part in ``weight`` and, SensatUrban's alone, in ``initial``.
+    The five of them part in ``weight``, whose default is RandLA-Net's, and, SensatUrban's alone, in ``initial``.
 
     The arms of the published comparisons: *ER only* ``form: none``; *DA only* ``entropy_weight: 0``; *one-hot
     pseudo-labels, no gradient to p* ``hard: true``, with the same ``top_n`` as the ERDA arm beside it.

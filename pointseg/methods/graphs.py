@@ -44,7 +44,9 @@ class SemanticGraph:
         """One hop: (n, D) -> (n, D), differentiable in ``x``. Takes memory for n k D numbers."""
         scaled = self.scale[:, None] * x
         weight = self.weight[:, :, None]
-        received = (weight * scaled[self.target]).sum(1)
+        # Plain indexing would do, but its gradient on a CPU adds rows in the order of the threads.
+        gathered = scaled.index_select(0, self.target.flatten()).unflatten(0, self.target.shape)
+        received = (weight * gathered).sum(1)
         sent = (weight * scaled[:, None]).flatten(0, 1)
         return self.scale[:, None] * received.index_add(0, self.target.flatten(), sent)
 

@@ -70,7 +70,10 @@ class MeanTeacher(Method):
         consistency = paired_divergence(DISTANCES[self.config.divergence], target, logits, weak_row)
         log = {"loss_ce": cross_entropy.detach(), "loss_consistency": consistency.detach()}
         if batch.monitor:
-            log |= paired_statistics(target, strong, weak_row, logits, label_counts=self.label_counts)
+            counts = self.label_counts
+            log |= paired_statistics(
+                target, strong, weak_row, logits, weak=weak, weak_logits=weak_logits, label_counts=counts
+            )
         weight = self.config.weight * ramp_up(batch.progress, self.config.ramp_up)
         return LossTerms(cross_entropy + weight * consistency, log)
 

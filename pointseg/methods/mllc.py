@@ -38,7 +38,7 @@ from pointseg.methods.nodes import Nodes, cell_nodes, sampled_nodes, superpoint_
 from pointseg.methods.prototypes import Prototypes
 from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import strong_forward
+from pointseg.methods.two_views import running_statistics_kept, strong_forward
 
 State = tuple[Tensor, Tensor]
 """Scores (n, K) and embeddings (n, E) of the nodes after a round."""
@@ -154,9 +154,10 @@ class Mllc(Method):
 
         features, strong_logits = strong_forward(model, strong.inputs)
         strong_nodes = self._nodes(strong, features, draw=2 * batch.step + 1)
-        strong_states = self.correction(
-            strong_nodes.pool(features), strong_nodes.pool(strong_logits), self._graph_input(strong_nodes, strong)
-        )
+        with running_statistics_kept(self.correction):
+            strong_states = self.correction(
+                strong_nodes.pool(features), strong_nodes.pool(strong_logits), self._graph_input(strong_nodes, strong)
+            )
         confidence, pseudo_labels = pseudo_logits.softmax(1).max(1)
         used = (weak_row >= 0) & (strong.labels < 0)
         classes = torch.where(used, pseudo_labels[weak_row.clamp(min=0)], -1)
@@ -264,9 +265,9 @@ class Mllc(Method):
         before = pseudo_label_statistics(uncorrected, view).get("pseudo_label_accuracy")
         if before is not None:
             log["pseudo_label_accuracy_uncorrected"] = before
-        changed = pseudo_logits.argmax(1) != uncorrected.argmax(1)
+        changed = (pseudo_logits.argmax(1) != uncorrected.argmax(1))[view.labels < 0]
         return log | {
-            "changed_by_graphs": changed.float().mean(),
+            "changed_by_graphs": changed.sum() / max(len(changed), 1),
             "weight_unlabelled": weights.sum() / max(len(weights), 1),
             "reliable_nodes": reliable_nodes(states[0][0], thresholds).float().mean(),
             "nodes": thresholds.new_tensor(len(nodes.batch_index)),

@@ -55,7 +55,7 @@ def pseudo_label_statistics(
     chosen = torch.ones_like(top, dtype=torch.bool) if used is None else used[rows]
     known = chosen & (truth >= 0)
     statistics = _distribution_statistics(log_p, truth, "p") | _classes_labelled(view, num_classes)
-    statistics |= _accuracy_on_annotated(
+    statistics |= accuracy_on_annotated(
         view, {"p": pseudo_logits} if logits is None else {"p": pseudo_logits, "q": logits}
     )
     divergence = p.new_zeros(1)
@@ -137,8 +137,16 @@ def _classes_labelled(view: View, num_classes: int) -> dict[str, Tensor]:
     return {"classes_labelled": (present > 0).sum()}
 
 
-def _accuracy_on_annotated(view: View, logits: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Shares of the annotated rows whose most likely class is the annotated one, by letter."""
+def accuracy_on_annotated(view: View, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Shares of the annotated rows whose most likely class is the annotated one: ``accuracy_p_annotated`` and so on.
+
+    Args:
+        view: whose rows they are.
+        logits: (M, K) by letter.
+
+    Returns:
+        Empty if no row is annotated in any process.
+    """
     rows = view.labels >= 0
     hits = [(scores[rows].argmax(1) == view.labels[rows]).sum() for scores in logits.values()]
     count, *hits = _summed(rows.sum(), *hits)

@@ -145,7 +145,7 @@ def _averaging(node: Tensor, batch_index: Tensor, count: int) -> Nodes:
     """Nodes whose value is the plain mean of their rows."""
     rows = torch.bincount(node, minlength=count)
     owner = batch_index.new_zeros(count).scatter(0, node, batch_index)
-    return Nodes(node, 1 / rows.clamp(min=1)[node].double(), owner)
+    return Nodes(node, 1 / rows.clamp(min=1)[node], owner)
 
 
 def _occupied_cells(coord: Tensor, batch_index: Tensor, size: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, View, full_precision
+from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.selection import most_confident
 from pointseg.methods.setting_checks import SettingChecks
@@ -72,6 +72,10 @@ class PseudoLabel(Method):
     Config = PseudoLabelConfig
     teacher: Teacher
 
+    def __init__(self, config: PseudoLabelConfig, task: Task) -> None:
+        super().__init__(config, task)
+        self.warming = config.warmup > 0
+
     @property
     def needs_strong_view(self) -> bool:
         return bool(self.config.views == "two")
@@ -85,7 +89,8 @@ class PseudoLabel(Method):
         _, weak_logits = model(weak.inputs)
         cross_entropy = self.labelled_loss(weak_logits, weak.labels)
         log = {"loss_ce": cross_entropy.detach()}
-        if batch.progress < self.config.warmup:
+        self.warming = batch.progress < self.config.warmup
+        if self.warming:
             return LossTerms(cross_entropy, log)
         target = weak_logits.detach() if self.config.teacher == "shared" else self.teacher(weak.inputs)[1]
         if self.config.views == "two":
@@ -97,12 +102,18 @@ class PseudoLabel(Method):
         pseudo, used = self._pseudo_label_loss(to_strong_rows(target, weak_row), logits, view, weak_row >= 0)
         if batch.monitor:
             counts = self.label_counts
-            log |= paired_statistics(target, view, weak_row, logits, label_counts=counts, used=used)
+            log |= paired_statistics(
+                target, view, weak_row, logits, weak=weak, weak_logits=weak_logits, used=used, label_counts=counts
+            )
         log["loss_pseudo"] = pseudo.detach()
         return LossTerms(cross_entropy + self.config.weight * pseudo, log)
 
     def after_step(self, model: nn.Module) -> None:
-        if self.config.teacher == "ema":
+        if self.config.teacher == "shared":
+            return
+        if self.warming:
+            self.teacher.model.load_state_dict(model.state_dict())
+        else:
             self.teacher.update(model)
 
     def pseudo_logits(self, model: nn.Module, view: View) -> Tensor:
@@ -111,7 +122,7 @@ class PseudoLabel(Method):
         return logits
 
     def uses(self, p: Tensor, view: View) -> Tensor:
-        return self._used(p.log(), view.labels < 0, view.batch_index)
+        return self._used(p.log(), (view.labels < 0) & (not self.warming), view.batch_index)
 
     def _used(self, target: Tensor, candidates: Tensor, batch_index: Tensor) -> Tensor:
         """(M,) bool: the candidates that are confident enough, by pseudo-logits (M, K)."""

@@ -129,7 +129,10 @@ class QueryErda(Method):
             "loss_erda": alignment.detach(),
         }
         if batch.monitor:
-            log |= paired_statistics(pseudo, view, weak_row, predicted, label_counts=self.label_counts)
+            counts = self.label_counts
+            log |= paired_statistics(
+                pseudo, view, weak_row, predicted, weak=weak, weak_logits=logits, label_counts=counts
+            )
             log |= self.generator.statistics(queries)
         total = cross_entropy + self.config.query_weight * query_loss + self.config.weight * alignment
         return LossTerms(total, log)

@@ -34,4 +34,5 @@ def embed_rows(head: nn.Sequential, features: Tensor, rows: Tensor) -> Tensor:
         x = full_precision(features)
         for layer in hidden:
             x = layer(x)
-        return last(x[rows])
+        # Plain indexing would do, but its gradient on a CPU adds rows drawn twice in the order of the threads.
+        return last(x.index_select(0, rows.flatten()).unflatten(0, rows.shape))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pointseg.methods.base import SegmentationModel, View, full_precision
 from pointseg.methods.distributed import global_mean
 from pointseg.methods.divergence import js_divergence, kl_divergence
-from pointseg.methods.monitor import pseudo_label_statistics
+from pointseg.methods.monitor import accuracy_on_annotated, pseudo_label_statistics
 
 
 def ramp_up(progress: float, share: float) -> float:
@@ -35,10 +36,17 @@ def ramp_up(progress: float, share: float) -> float:
 
 
 def strong_forward(model: SegmentationModel, inputs: Any) -> tuple[Tensor, Tensor]:
-    """Features and logits of the strong view, which leaves the running statistics of batch norm as they are.
+    """Features and logits of the strong view, which leaves the running statistics of batch norm as they are."""
+    with running_statistics_kept(model):
+        return model(inputs)
 
-    The network that is scored normalises with running statistics. Those of the weak view fit what it will see; heavily
-    changed clouds would pull them away, in the methods of two views only.
+
+@contextmanager
+def running_statistics_kept(model: SegmentationModel | nn.Module) -> Iterator[None]:
+    """While the block runs, batch norm normalises as it would, and its running statistics stay as they are.
+
+    Scored networks, and teachers in evaluation mode, normalise with running statistics. Those of the weak view fit what
+    they will see; heavily changed clouds would pull them away, in the methods of two views only.
     """
     modules = model.modules() if isinstance(model, nn.Module) else ()
     norms = [m for m in modules if isinstance(m, _BatchNorm) and m.momentum is not None]
@@ -46,7 +54,7 @@ def strong_forward(model: SegmentationModel, inputs: Any) -> tuple[Tensor, Tenso
     try:
         for norm in norms:
             norm.momentum = 0.0
-        return model(inputs)
+        yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -111,16 +119,22 @@ def paired_statistics(
     weak_row: Tensor,
     logits: Tensor,
     *,
+    weak: View,
+    weak_logits: Tensor,
     used: Tensor | None = None,
     label_counts: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """``pseudo_label_statistics`` of the strong rows that have a counterpart, and ``share_paired``, their share.
+
+    Annotations are learned on the weak view, so what is over annotated rows is of that view.
 
     Args:
         target: (M_weak, K) logits of the pseudo-labels, on the weak view's rows.
         strong: the strong view, M rows.
         weak_row: (M,) int64, as in ``Batch``.
         logits: (M, K) of the prediction on the strong view.
+        weak: the weak view.
+        weak_logits: (M_weak, K) of the prediction on it.
         used: (M,) bool, rows whose pseudo-label enters the loss; None = all that have a counterpart.
         label_counts: (K,) annotated points of each class in the training set, for ``prior_kl``.
     """
@@ -130,4 +144,5 @@ def paired_statistics(
     used = None if used is None else used[found]
     paired = target[weak_row[found]]
     statistics = pseudo_label_statistics(paired, view, used=used, logits=logits[found], label_counts=label_counts)
+    statistics |= accuracy_on_annotated(weak, {"p": target, "q": weak_logits})
     return statistics | {"share_paired": found.sum() / max(len(found), 1)}

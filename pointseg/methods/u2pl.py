@@ -23,7 +23,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.methods.base import Batch, FeatureSpace, LossTerms, Method, SegmentationModel, Task, View, full_precision
+from pointseg.methods.base import (
+    Batch,
+    FeatureSpace,
+    LossTerms,
+    Method,
+    SegmentationModel,
+    Task,
+    View,
+    evaluating,
+    full_precision,
+)
 from pointseg.methods.contrast import contrastive_loss, draw_members, negative_classes, remember, step_generator
 from pointseg.methods.distributed import all_reduce_sum, global_mean
 from pointseg.methods.entropy_partition import entropy, tail_thresholds
@@ -33,7 +43,7 @@ from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes
 from pointseg.methods.representation import Represented, embed_rows
 from pointseg.methods.teacher import Teacher
-from pointseg.methods.two_views import strong_forward
+from pointseg.methods.two_views import running_statistics_kept, strong_forward
 from pointseg.methods.u2pl_config import BANK_DTYPES, U2plConfig
 
 LABEL_FLOOR = 1e-4
@@ -81,6 +91,7 @@ class U2pl(Method):
 
     Config = U2plConfig
     teacher: Teacher
+    reliable_below: Tensor
 
     def __init__(self, config: U2plConfig, task: Task) -> None:
         super().__init__(config, task)
@@ -99,6 +110,7 @@ class U2pl(Method):
             dtype=BANK_DTYPES[config.bank_dtype],
         )
         self.warming = config.warmup > 0
+        self.register_buffer("reliable_below", torch.zeros(()), persistent=False)
 
     @property
     def needs_strong_view(self) -> bool:
@@ -110,13 +122,15 @@ class U2pl(Method):
 
     def loss(self, model: SegmentationModel, batch: Batch) -> LossTerms:
         weak, strong, weak_row = batch.pair()
-        _, logits = model(weak.inputs)
+        features, logits = model(weak.inputs)
         cross_entropy = self.labelled_loss(logits, weak.labels)
         log = {"loss_ce": cross_entropy.detach()}
         self.warming = batch.progress < self.config.warmup
         if self.warming:
             return LossTerms(cross_entropy, log)
         strong_features, strong_logits = strong_forward(model, strong.inputs)
+        if not self.config.own_statistics:
+            embed_rows(self.representation, features.detach(), weak_row[:0])  # for the head's running statistics
         embedding, taught_logits = self.teacher(weak.inputs)
         with torch.autocast(logits.device.type, enabled=False):
             teaching = self._teach(embedding, taught_logits, weak.labels, batch.progress)
@@ -154,6 +168,13 @@ class U2pl(Method):
         embedding, logits = self.teacher.model(view.inputs)
         return self._denoised(embedding, full_precision(logits).log_softmax(1))
 
+    @torch.no_grad()
+    def uses(self, p: Tensor, view: View) -> Tensor:
+        """The rows that the last step's threshold of entropy would call reliable."""
+        with evaluating(self):
+            _, logits = self.teacher.model(view.inputs)
+        return (view.labels < 0) & (entropy(logits) < self.reliable_below) & (not self.warming)
+
     def embed(self, model: nn.Module, view: View) -> FeatureSpace:
         """The teacher's embedding and the positives of the contrast."""
         embedding, _ = self.teacher.model(view.inputs)
@@ -169,6 +190,7 @@ class U2pl(Method):
         log_p = full_precision(logits).log_softmax(1)
         unannotated, uncertainty = labels < 0, entropy(logits)
         low, high = tail_thresholds(uncertainty[unannotated], self.config.unreliable_share * (1 - progress))
+        self.reliable_below = high
         return Teaching(
             embedding=embedding,
             probability=log_p.exp(),
@@ -225,8 +247,10 @@ class U2pl(Method):
         candidates = _class_counts(label, self.num_classes)
         present = all_reduce_sum(_class_counts(sure_label, self.num_classes)) > 0
         classes, drawn = draw_members(label, candidates, config.anchors, generator)
+        with running_statistics_kept(self.representation):
+            anchors = embed_rows(self.representation, features, drawn)
         loss = contrastive_loss(
-            embed_rows(self.representation, features, drawn),
+            anchors,
             classes,
             self.prototypes.value,
             self.bank,

@@ -26,6 +26,25 @@ class RowNet(nn.Module):
         return features, self.head(features)
 
 
+class NormedNet(nn.Module):
+    """The same with batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm, self.head = nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)
+
+    def forward(self, inputs):
+        features = self.norm(self.body(inputs))
+        return features, self.head(features)
+
+
+@pytest.fixture
+def normed_net():
+    """A seeded ``NormedNet``."""
+    torch.manual_seed(0)
+    return NormedNet()
+
+
 @pytest.fixture
 def make_net():
     """``make_net(width=8, num_classes=4)``: a seeded ``RowNet``."""

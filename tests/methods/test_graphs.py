@@ -7,6 +7,8 @@ import torch
 from pointseg.methods import graphs, nodes
 from pointseg.methods.graphs import propagate_by_class, semantic_graph
 from pointseg.methods.nodes import cell_nodes, sampled_nodes, superpoint_nodes
+from pointseg.methods.prototypes import ProjectionHead
+from pointseg.methods.representation import embed_rows
 
 BATCH = torch.tensor([0] * 9 + [1] * 4 + [3] * 12)
 """Samples of 9, 4, 0 and 12 rows."""
@@ -176,10 +178,32 @@ def test_the_likest_node_is_found_in_fp32_under_autocast():
     assert torch.equal(cast.node, plain.node)
 
 
-def test_gradients_of_spreading_are_the_same_every_time():
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def same_gradients(function, x):
+    weight = torch.randn_like(function(x))
+    gradients = [torch.autograd.grad((function(x) * weight).sum(), x)[0] for _ in range(8)]
+    return all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_gradients_of_spreading_and_of_a_hop_are_the_same_every_time():
     torch.manual_seed(0)
     node = torch.randint(0, 500, (60_000,))
     spread = nodes.Nodes(node, torch.ones(60_000), torch.zeros(500, dtype=torch.long)).spread
-    values, weight = torch.randn(500, 13, requires_grad=True), torch.randn(60_000, 13)
-    gradients = [torch.autograd.grad((spread(values) * weight).sum(), values)[0] for _ in range(4)]
-    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+    assert same_gradients(spread, torch.randn(500, 13, requires_grad=True))
+    graph = semantic_graph(torch.randn(2048, 16), torch.zeros(2048, dtype=torch.long))
+    assert same_gradients(graph.propagate, torch.randn(2048, 13, requires_grad=True))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_gradients_of_rows_embedded_more_than_once_are_the_same_every_time():
+    torch.manual_seed(0)
+    head, rows = ProjectionHead(16, 64), torch.randint(0, 5000, (13, 256))
+    assert same_gradients(lambda x: embed_rows(head, x, rows), torch.randn(5000, 16, requires_grad=True))

@@ -134,11 +134,16 @@ def train(net, method, optimizer, batches):
 
 def test_an_averaged_teacher_makes_other_labels_and_continues_from_a_checkpoint(make_net, make_batch):
     batches = [make_batch(seed=n, step=n, steps=6) for n in range(6)]
-    settings = {"teacher": "ema", "momentum": 0.9, "threshold": 0.0, "hard": False}
+    settings = {"teacher": "ema", "momentum": 0.2, "threshold": 0.0, "hard": False}
     net = make_net()
     method = build(net, **settings)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
-    train(net, method, optimizer, batches[:3])
+    before = copy.deepcopy(net.state_dict())
+    train(net, method, optimizer, batches[:1])
+    first = copy.deepcopy(net.state_dict())
+    for name, value in method.teacher.model.state_dict().items():
+        torch.testing.assert_close(value, 0.2 * before[name] + 0.8 * first[name])
+    train(net, method, optimizer, batches[1:3])
     shared = build(net, threshold=0.0, hard=False).loss(net, batches[3]).total
     assert method.loss(net, batches[3]).total.item() != pytest.approx(shared.item(), rel=1e-4)
     assert all(p.grad is None for p in method.teacher.parameters())
@@ -162,6 +167,19 @@ def test_before_the_warmup_ends_only_annotations_are_learned(make_net, make_batc
     early, late = (method.loss(net, make_batch(step=step, steps=10)) for step in (2, 3))
     assert torch.equal(early.total.detach(), early.log["loss_ce"])
     assert late.total > late.log["loss_ce"]
+
+
+def test_in_the_warmup_a_teacher_is_the_student_and_no_pseudo_label_is_used(normed_net, make_batch):
+    net, batch = normed_net, make_batch(step=0, steps=10)
+    method = build(net, threshold=0.0, warmup=0.1, teacher="ema")
+    method.loss(net, batch)
+    method.after_step(net)
+    assert net.norm.running_mean.abs().max() > 0
+    assert all(torch.equal(v, net.state_dict()[name]) for name, v in method.teacher.model.state_dict().items())
+    p = method.pseudo_labels(net, batch.weak)
+    assert not method.uses(p, batch.weak).any()
+    method.loss(net, dataclasses.replace(batch, step=1))
+    assert torch.equal(method.uses(p, batch.weak), batch.weak.labels < 0)
 
 
 def test_few_confident_rows_weigh_little_under_a_threshold_but_not_under_top_n(make_net, make_batch):

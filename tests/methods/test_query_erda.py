@@ -140,7 +140,7 @@ def test_the_alignment_has_the_derived_gradient_on_both_sides(make_net, make_bat
 
 def test_a_moving_average_labels_the_weak_view(make_net, make_batch):
     net, batch = make_net(), make_batch()
-    method = build(teacher="ema", teacher_momentum=0.9)
+    method = build(teacher="ema", teacher_momentum=0.2)
     with pytest.raises(ValueError, match="prepare"):
         method.loss(net, batch)
     method.prepare(net)
@@ -148,7 +148,9 @@ def test_a_moving_average_labels_the_weak_view(make_net, make_batch):
     with torch.no_grad():
         net.body.weight.mul_(torch.tensor([[3.0], [-1.0]] * 4))
     assert float(method.loss(net, batch).log["loss_query"]) == pytest.approx(before, rel=1e-6)
+    old = method.teacher.model.body.weight.clone()
     method.after_step(net)
+    torch.testing.assert_close(method.teacher.model.body.weight, 0.2 * old + 0.8 * net.body.weight)
     assert float(method.loss(net, batch).log["loss_query"]) != pytest.approx(before, rel=1e-4)
     assert any(name.startswith("teacher") for name in method.state_dict())
     assert method.evaluated(net) is net

@@ -1,10 +1,10 @@
 """Running statistics of batch norm, with which the scored network normalises, are the weak view's in every method."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
-from torch import nn
 
 from pointseg.methods import METHODS, Task
 from pointseg.methods.two_views import strong_forward
@@ -12,20 +12,9 @@ from pointseg.methods.two_views import strong_forward
 TASK = Task(num_classes=4, feature_dim=8, label_counts=torch.tensor([2, 2, 2, 2]))
 
 
-class Normed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.norm, self.head = nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)
-
-    def forward(self, inputs):
-        features = self.norm(self.body(inputs))
-        return features, self.head(features)
-
-
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "supervised"])
-def test_running_statistics_are_those_of_the_weak_view_in_every_method(name, make_batch):
-    torch.manual_seed(0)
-    net, batch = Normed(), make_batch(step=9, steps=10, monitor=False)
+def test_running_statistics_are_those_of_the_weak_view_in_every_method(name, normed_net, make_batch):
+    net, batch = normed_net, make_batch(step=9, steps=10, monitor=False)
     alone = copy.deepcopy(net)
     alone(batch.weak.inputs)
     method = METHODS[name](METHODS[name].Config(), TASK)
@@ -36,8 +25,33 @@ def test_running_statistics_are_those_of_the_weak_view_in_every_method(name, mak
     assert net.norm.momentum == 0.1
 
 
-def test_the_strong_view_is_normalised_by_its_own_statistics_and_trains_the_network(make_batch):
-    net, batch = Normed(), make_batch()
+CASES = [(name, {}) for name in METHODS] + [
+    ("u2pl", {"own_statistics": False}),
+    ("mllc", {"contrast_start": 0.0}),
+    ("pseudo_label", {"teacher": "ema"}),
+    ("query_erda", {"teacher": "ema"}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_running_statistics_of_heads_and_teachers_are_the_weak_views(name, settings, normed_net, make_batch):
+    batch, kept = make_batch(step=9, steps=10, monitor=False), []
+    other = dataclasses.replace(batch, strong=dataclasses.replace(batch.strong, inputs=5 - 3 * batch.strong.inputs))
+    for given in (batch, other):
+        torch.manual_seed(0)
+        net = copy.deepcopy(normed_net)
+        method = METHODS[name](METHODS[name].Config(**settings), TASK)
+        method.prepare(net)
+        method.loss(net, given)
+        kept.append({key: value for key, value in method.state_dict().items() if "running" in key})
+    assert all(torch.equal(kept[0][key], value) for key, value in kept[1].items())
+    if name in ("erda", "mllc", "u2pl"):
+        moved = [key for key, value in kept[0].items() if "mean" in key and value.abs().max() > 0]
+        assert moved
+
+
+def test_the_strong_view_is_normalised_by_its_own_statistics_and_trains_the_network(normed_net, make_batch):
+    net, batch = normed_net, make_batch()
     expected = copy.deepcopy(net)(batch.strong.inputs)
     features, logits = strong_forward(net, batch.strong.inputs)
     torch.testing.assert_close(features, expected[0])

@@ -117,10 +117,21 @@ def test_statistics_are_those_of_the_paired_rows(make_batch):
     batch = make_batch()
     torch.manual_seed(0)
     target, logits = torch.randn(40, 4), torch.randn(34, 4)
-    used = torch.rand(34) < 0.5
+    used, weak, weak_logits = torch.rand(34) < 0.5, batch.weak, torch.randn(40, 4)
     statistics = paired_statistics(
-        target, batch.strong, batch.weak_row, logits, label_counts=torch.tensor([3, 1, 0, 2]), used=used
+        target,
+        batch.strong,
+        batch.weak_row,
+        logits,
+        weak=weak,
+        weak_logits=weak_logits,
+        used=used,
+        label_counts=torch.tensor([3, 1, 0, 2]),
     )
+    learned = [i for i in range(40) if weak.labels[i] >= 0]
+    for letter, scores in (("p", target), ("q", weak_logits)):
+        right = [int(scores[i].argmax()) == int(weak.labels[i]) for i in learned]
+        assert float(statistics[f"accuracy_{letter}_annotated"]) == pytest.approx(np.mean(right))
     rows = [i for i in range(34) if batch.weak_row[i] >= 0 and batch.strong.labels[i] < 0]
     taken = [i for i in rows if used[i]]
     hits = [int(target[batch.weak_row[i]].argmax()) == int(batch.strong.truth[i]) for i in taken]

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -51,6 +52,34 @@ def test_warmup_is_supervised_and_the_teacher_is_the_student(make_net, make_batc
             assert not any(same)
     assert int(method.teacher.updates) == 3
     assert method.evaluated(net) is method.teacher.model.model
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_teacher_is_the_moving_average_asked_for(own, make_net, make_batch, make_u2pl):
+    net = make_net()
+    method = make_u2pl(net, teacher_momentum=0.2, own_statistics=own)
+    before = copy.deepcopy(method.teacher.model)
+    step(net, method, torch.optim.SGD(parameters(net, method), lr=0.1), make_batch(step=1, steps=10))
+    taught = method.teacher.model
+    torch.testing.assert_close(taught.model.body.weight, 0.2 * before.model.body.weight + 0.8 * net.body.weight)
+    assert method.teacher.own_statistics is own
+    statistics = next(part for part in taught.head.modules() if isinstance(part, nn.BatchNorm1d)).running_mean
+    assert statistics.abs().max() > 0
+
+
+def test_what_a_snapshot_calls_used_are_the_rows_below_the_last_threshold(make_net, make_batch, make_u2pl):
+    net, batch = make_net(), make_batch(rows=400, step=1, steps=10)
+    method = make_u2pl(net, unreliable_share=0.5, warmup=0.05)
+    before = method.uses(method.pseudo_labels(net, batch.weak), batch.weak)
+    log = method.loss(net, batch).log
+    with torch.no_grad():
+        p = method.teacher.model.eval()(batch.weak.inputs)[1].softmax(1)
+    entropies = torch.tensor([-sum(float(x) * math.log(x) for x in row) for row in p])
+    expected = (batch.weak.labels < 0) & (entropies < float(log["threshold_high"]) - 1e-6)
+    used = method.uses(method.pseudo_labels(net, batch.weak), batch.weak)
+    assert not before.any()
+    assert (used == expected).float().mean() > 0.99
+    assert 0.4 < used.float().mean() < 0.6
 
 
 def run(net, method, optimizer, batches):
@@ -182,7 +211,6 @@ def test_the_unreliable_share_shrinks_to_nothing(make_net, make_batch, make_u2pl
         {"rescale": False},
         {"temperature": 0.1},
         {"low_rank": 1},
-        {"high_rank": 4, "low_rank": 1},
         {"min_probability": 0.6},
         {"anchor_rows": "reliable"},
         {"symmetric_weight": 0.5},
@@ -193,6 +221,14 @@ def test_each_setting_changes_the_loss(settings, make_net, make_batch, make_u2pl
     net = make_net()
     batch = make_batch(rows=80, step=1, steps=10)
     totals = [make_u2pl(net, **s).loss(net, batch).total.item() for s in ({}, {}, settings)]
+    assert totals[0] == totals[1]
+    assert totals[2] != pytest.approx(totals[0], rel=1e-6)
+
+
+def test_classes_ranked_from_high_rank_on_are_no_negatives(make_net, make_batch, make_u2pl):
+    net, batch = make_net(), make_batch(rows=80, step=1, steps=10)
+    settings = [{"low_rank": 1}, {"low_rank": 1, "high_rank": 4}, {"low_rank": 1, "high_rank": 2}]
+    totals = [make_u2pl(net, **chosen).loss(net, batch).total.item() for chosen in settings]
     assert totals[0] == totals[1]
     assert totals[2] != pytest.approx(totals[0], rel=1e-6)
 
