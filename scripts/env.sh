@@ -21,7 +21,8 @@ make_env() {
     fi
     local python
     python="$(find_python)" || return 1
-    [ -x "$VENV/bin/python" ] || { echo "environment: making $VENV"; "$python" -m venv "$VENV"; }
+    # Where making an environment was cut short it has a python and no pip, and installing would fail for good.
+    [ -x "$VENV/bin/pip" ] || { echo "environment: making $VENV"; "$python" -m venv --clear "$VENV"; }
     if [ "$(cat "$VENV/.torch" 2>/dev/null)" != "$(torch_wanted "$flavour")" ]; then
         install_torch "$flavour"
         torch_wanted "$flavour" >"$VENV/.torch"

@@ -13,7 +13,9 @@ from pointseg import __version__
 HELP = """Show what this installation is made of: versions, devices, the sparse-convolution path that is used, and what
 is missing for the optional parts."""
 
-REQUIRED = ("torch", "numpy", "plyfile", "scikit-learn", "safetensors", "tensorboard", "rich", "PyYAML", "pillow")
+REQUIRED = (
+    "torch", "numpy", "plyfile", "scipy", "scikit-learn", "safetensors", "tensorboard", "rich", "PyYAML", "pillow",
+)  # fmt: skip
 OPTIONAL = {
     "open3d": ("for a desktop window", "pip install 'pointseg[open3d]'"),
     "laspy": ("for LAS and LAZ files", "pip install 'pointseg[las]'"),

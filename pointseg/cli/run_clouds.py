@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class WrittenFiles:
         return self.folder / scene.split / f"{scene.name}.ply"
 
     def holds(self, scene: PreparedScene) -> bool:
-        """Whether a scene's file is there, this maker's and unchanged since."""
+        """Whether a scene's file is there, this maker's, and neither it nor the scene has changed since."""
         entry = self._entries().get(_key(scene))
         return self.path(scene).is_file() and entry is not None and entry == self._entry(scene)
 
@@ -59,7 +60,9 @@ class WrittenFiles:
             file.write(f"\n{line}\n")
 
     def _entry(self, scene: PreparedScene) -> dict[str, str]:
-        return self.maker | {"file": hash_file(self.path(scene))}
+        # As it was opened: where a scene is prepared again while it is predicted, that is not taken for the new one's.
+        meta = json.dumps(scene.meta, sort_keys=True).encode()
+        return self.maker | {"meta": hashlib.sha256(meta).hexdigest(), "file": hash_file(self.path(scene))}
 
     @property
     def _file(self) -> Path:

@@ -32,6 +32,7 @@ them. Without a flag that names an output a page is served to browsers of this m
 machine forward the port: ssh -L 8080:localhost:8080 user@host."""
 
 _PORT = 8080
+_MOST = f"default {MAX_POINTS:,}; of two clouds {MAX_POINTS // 2:,} each"
 _OUTPUTS = ("png", "html", "ply", "laz", "out", "desktop")
 _SERVED = "served"  # what is asked for where no output is
 _USED_BY = {
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--palette", choices=PALETTES, default="own", help="safe: for colour vision deficiency")
     show.add_argument("--color", choices=tuple(MODES), metavar="MODE", help=f"to begin with: {', '.join(MODES)}")
     show.add_argument("--dark", action="store_true", help="dark background")
-    show.add_argument("--max-points", type=int, metavar="N", help=f"of a page (default {MAX_POINTS:,})")
+    show.add_argument("--max-points", type=int, metavar="N", help=f"most of a cloud on a page ({_MOST})")
     show.add_argument("--checkpoint", help="of a run: final (default), best, or a folder's name")
     show.add_argument("--device", help="to predict on: cpu, cuda, mps (default: CUDA if there is one)")
     live = parser.add_argument_group("the live page")

@@ -11,12 +11,12 @@ from pointseg.data.classes import Classes
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import MODES, available_modes
-from pointseg.viewing.exports import baked, check_complete, write_las
+from pointseg.viewing.exports import baked, check_complete, check_precise, write_las
 from pointseg.viewing.figure import scene_png
 from pointseg.viewing.html import pair_html, scene_html
 from pointseg.viewing.payload import MAX_POINTS
 from pointseg.viewing.ply import write_ply
-from pointseg.viewing.sources import Source, listed, paired, reference_system
+from pointseg.viewing.sources import Source, files_behind, listed, paired, reference_system
 
 _HINT = "in a browser; it needs no network, so it can be copied or mailed as it is."
 
@@ -77,6 +77,7 @@ def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int
         raise InputError(f"the labels {args.labels!r} hold nothing of {source.name}; leave --labels out.")
     if args.ply is not None or args.laz is not None:
         check_complete(cloud)
+        check_precise(cloud)
     if args.png is not None:
         _picture(cloud, classes, args.png, args)
     if args.html is not None:
@@ -97,9 +98,9 @@ def export_one(sources: Sequence[list[Source]], args: argparse.Namespace) -> int
 
 
 def _keep_sources(job: Sequence[Source], args: argparse.Namespace) -> None:
-    """Refuse to write over a file that is read: the scan itself, or a prediction that its run stored."""
+    """Refuse to write over the scan itself, a scene, the scan it was made from, or a prediction that its run stored."""
     stored = [Path(source.source) / "predictions" / f"{source.name}.ply" for source in job]
-    read = [path for path in [*(source.path for source in job), *stored] if path.is_file()]
+    read = [path for path in [*(file for source in job for file in files_behind(source)), *stored] if path.is_file()]
     for target in (args.png, args.html, args.ply, args.laz):
         if target is not None and target.exists() and any(target.samefile(path) for path in read):
             raise InputError(f"{target} is the source itself; give another file to write to.")

@@ -12,7 +12,8 @@ IGNORED = -1
 _MAX_ID = np.iinfo(np.int16).max
 _IDS = ("gt", "pred", "pseudo", "annotated")
 _LONGEST = 1.001  # a component of a normal; files round
-_LOST_PRECISION = 1e-3  # metres a float32 may be off before a picture or a measurement shows it
+COARSEST_STEP = 1e-3
+"""Metres a float32 may be off before a measurement shows it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,16 @@ class Cloud:
         return self.num_points if self.whole is None else int(self.whole[:, 2].sum())
 
     @property
+    def reach(self) -> float:
+        """Metres from the offset to the farthest coordinate, along an axis."""
+        return float(np.abs(self.coord).max(initial=0))
+
+    @property
+    def step(self) -> float:
+        """Metres to which the farthest coordinate is held: the distance between two float32 there."""
+        return float(np.spacing(np.float32(self.reach)))
+
+    @property
     def error(self) -> np.ndarray | None:
         """(N,) int8: 1 wrong, 0 right, -1 where there is no truth; None without both ``gt`` and ``pred``.
 
@@ -151,7 +162,7 @@ def _coordinates(coord: np.ndarray) -> np.ndarray:
     small = np.ascontiguousarray(coord, dtype=np.float32)
     if coord.dtype.itemsize > 4 and len(coord):
         far = float(np.abs(coord).max())
-        if np.spacing(np.float32(far)) > _LOST_PRECISION:
+        if np.spacing(np.float32(far)) > COARSEST_STEP:
             raise InputError(
                 f"coord reaches {far:g} m, where float32 cannot hold a millimetre; subtract the scene's offset "
                 "from coord and give it as offset."
@@ -184,11 +195,6 @@ def _floats(values: np.ndarray, shape: tuple[int, ...], part: str, low: float, h
     # Written so that NaN is refused too.
     if values.size and not (values.min() >= low and values.max() <= high and np.isfinite(values.max())):
         limits = f"in [{low:g}, {high:g}]" if np.isfinite(high) else f"finite and at least {low:g}"
-        nan = np.argwhere(np.isnan(values))
-        got = (
-            f"is nan at point {nan[0, 0]} (the first is 0)"
-            if len(nan)
-            else f"goes from {values.min():g} to {values.max():g}"
-        )
-        raise InputError(f"{part} {got}; it must be {limits}.")
+        first = tuple(np.argwhere(~((values >= low) & (values <= high) & np.isfinite(values)))[0])
+        raise InputError(f"{part} is {values[first]:g} at point {first[0]} (the first is 0); it must be {limits}.")
     return np.ascontiguousarray(values, dtype=np.float32)

@@ -14,7 +14,8 @@ from pointseg.data.formats.format import Columns
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.holding import MAX_HELD, Holding
-from pointseg.viewing.ply import is_ours, needed_offset, unit_normals
+from pointseg.viewing.ply import is_ours, unit_normals
+from pointseg.viewing.position import placed, warn_if_coarse
 
 _IDS = ("pred", "gt", "pseudo", "annotated")
 _FLOATS = {"confidence": 1.0, "entropy": float(np.finfo(np.float32).max)}  # the largest value that each can have
@@ -52,15 +53,17 @@ def read_view(
     offset: np.ndarray | None = None
     kept, read = Holding(info.num_points, max_points), 0
     for chunk, columns in zip(iter_cloud(path, label_field=label_field), more, strict=False):
-        offset = needed_offset(chunk.coord) if offset is None else offset
-        parts = {"coord": chunk.coord - offset} | _parts(path, chunk, columns, fields, read)
+        coord, offset = placed(path, chunk.coord, offset)
+        parts = {"coord": coord} | _parts(path, chunk, columns, fields, read)
         read += len(chunk.coord)
         if label_field is not None and chunk.label is not None:
             parts["gt"] = _classes(path, chunk.label, classes, label_field)
         kept.add(parts)
     assert offset is not None  # a file without points has been refused
     x, y, z = offset.tolist()
-    return Cloud(**kept.parts(), name=path.stem + kept.note, offset=(x, y, z), whole=kept.whole)
+    cloud = Cloud(**kept.parts(), name=path.stem + kept.note, offset=(x, y, z), whole=kept.whole)
+    warn_if_coarse(path, cloud)
+    return cloud
 
 
 def _parts(path: Path, chunk: RawCloud, columns: Columns, fields: dict[str, str], first: int) -> dict[str, np.ndarray]:

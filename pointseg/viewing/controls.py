@@ -32,7 +32,7 @@ KEYS = {
     "b": "dark background",
     "s t": "view from the side, from above",
     "p": "save the picture",
-    "r": "everything back to the start",
+    "r": "back to the start, but for colouring and background",
     "h": "this list, and the classes",
     "q": "close",
 }
@@ -75,13 +75,13 @@ class Controls:
         self.mode = mode or self.modes[0]
         self._opening = cut_ceiling(cloud.coord)
         self.chosen = 0
+        self.dark = False
         self._start()
 
     def _start(self) -> None:
         self.hidden: set[int] = set()
         self.cut = self._opening.height is not None
         self.wrong_only = False
-        self.dark = False
         self.size = _START_SIZE
 
     def press(self, key: str) -> Reaction:

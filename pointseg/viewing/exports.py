@@ -14,7 +14,7 @@ from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes
 from pointseg.data.formats.format import no_extra
 from pointseg.errors import InputError
-from pointseg.viewing.cloud import Cloud
+from pointseg.viewing.cloud import COARSEST_STEP, Cloud
 from pointseg.viewing.colors import check_classes, colorize
 from pointseg.viewing.fields import LABEL_FIELDS
 from pointseg.viewing.holding import MAX_HELD
@@ -47,6 +47,19 @@ def check_complete(cloud: Cloud) -> None:
         )
 
 
+def check_precise(cloud: Cloud) -> None:
+    """Refuse to export positions that are not held to a millimetre: the file would pass for the scan's own.
+
+    Raises:
+        InputError: naming how far the cloud reaches and to what its points would be rounded.
+    """
+    if cloud.step > COARSEST_STEP:
+        raise InputError(
+            f"{cloud.name} reaches {cloud.reach:,.0f} m from its offset, so positions in an export would be rounded to "
+            f"{cloud.step:.1g} m; cut the scan into parts below 16 km, or remove stray points."
+        )
+
+
 def write_las(
     path: str | Path, cloud: Cloud, classes: Classes, *, crs: Path | str | None = None, note: str = ""
 ) -> dict[int, str]:
@@ -69,8 +82,8 @@ def write_las(
         What the classification's values stand for; empty where it is 0 throughout.
 
     Raises:
-        InputError: another ending, no points, a share of a scene, ids that ``classes`` lacks, no folder, or laspy is
-            not installed.
+        InputError: another ending, no points, a share of a scene, points not held to a millimetre, ids that ``classes``
+            lacks, no folder, or laspy is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in (".las", ".laz"):
@@ -80,6 +93,7 @@ def write_las(
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} of {path.name} does not exist; make it first.")
     check_complete(cloud)
+    check_precise(cloud)
     check_classes(cloud, classes)
     laspy = _laspy(path)
     records = _reference_records(laspy, path, crs)

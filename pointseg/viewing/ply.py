@@ -31,12 +31,11 @@ from pointseg.untrusted import parse_json, shown
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.colors import check_classes, class_colors, colorize
 from pointseg.viewing.fields import LABEL_FIELDS
+from pointseg.viewing.position import FARTHEST, FLOAT32_STEP, placed, warn_if_coarse
 
 logger = logging.getLogger(__name__)
 
 _TAG = "pointseg "
-_FLOAT32_SPACING = 1e-4  # metres: coarser than this, x y z are written as float64
-_FARTHEST = 1e12  # metres; far beyond it float32 has no numbers
 _GREY = 170
 _NORMALS = ("nx", "ny", "nz")
 _COLORS = ("red", "green", "blue")
@@ -110,14 +109,11 @@ def read_ply(path: str | Path) -> Cloud:
     fields = {label: name for label, name in fields.items() if is_ours(label, fields)}
     points, columns = _vertices_of(path, tuple(fields.values()))
     notes = _notes(path)
-    far = np.abs(points.coord).max(initial=0)
-    if far > _FARTHEST:
-        raise InputError(f"{path} has coordinates up to {far:g}; they must be metres: export it again in those.")
-    offset = _offset(notes["offset"], path) if "offset" in notes else needed_offset(points.coord)
+    coord, offset = placed(path, points.coord, _offset(notes["offset"], path) if "offset" in notes else None)
     labels = {label: _label(columns[name], LABEL_FIELDS[label][0], path, name) for label, name in fields.items()}
     try:
-        return Cloud(
-            coord=points.coord - offset,
+        cloud = Cloud(
+            coord=coord,
             color=None if "colors" in notes else points.color,
             normal=None if points.normal is None else unit_normals(points.normal),
             name=str(notes.get("name") or path.stem),
@@ -126,6 +122,8 @@ def read_ply(path: str | Path) -> Cloud:
         )
     except InputError as error:
         raise InputError(f"{path}: {str(error).removesuffix('.')}: correct or remove such points.") from error
+    warn_if_coarse(path, cloud)
+    return cloud
 
 
 def is_ours(label: str, known: Collection[str]) -> bool:
@@ -170,19 +168,11 @@ def unit_normals(normal: np.ndarray) -> np.ndarray:
     return (normal / np.where(length > 0, length, 1)).astype(np.float32)
 
 
-def needed_offset(coord: np.ndarray) -> np.ndarray:
-    """Zero, or the floor of the smallest coordinates where float32 would lose a tenth of a millimetre."""
-    finite = coord[np.isfinite(coord).all(axis=1)]
-    if len(finite) == 0 or np.spacing(np.float32(np.abs(finite).max())) <= _FLOAT32_SPACING:
-        return np.zeros(3)
-    return np.floor(finite.min(axis=0))
-
-
 def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None, bake: str) -> tuple[np.ndarray, str | None]:
     """The structured array of the file, and what the colours stand for when they are not the cloud's own."""
     coord = cloud.coord.astype(np.float64) + shift
     far = np.float32(np.abs(coord).max()) if len(coord) else np.float32(0)
-    number = "<f8" if np.spacing(far) > _FLOAT32_SPACING else "<f4"
+    number = "<f8" if np.spacing(far) > FLOAT32_STEP else "<f4"
     present = [label for label in LABEL_FIELDS if getattr(cloud, label) is not None]
     fields = [(axis, number) for axis in "xyz"] + [(c, "u1") for c in _COLORS]
     if cloud.normal is not None:
@@ -247,7 +237,7 @@ def _notes(path: Path) -> dict[str, Any]:
 
 def _offset(value: Any, path: Path) -> np.ndarray:
     numbers = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
-    if not numbers or not all(abs(v) <= _FARTHEST for v in value):
+    if not numbers or not all(abs(v) <= FARTHEST for v in value):
         raise InputError(f"{path} states the offset {shown(value)}; it must be three numbers: export it again.")
     return np.array(value, dtype=np.float64)
 

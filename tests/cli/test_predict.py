@@ -14,6 +14,7 @@ from pointseg.cli.main import main
 from pointseg.cli.predict_clouds import targets
 from pointseg.cli.run_clouds import WrittenFiles
 from pointseg.data.formats import read_cloud, write_predictions
+from pointseg.data.scene import PreparedScene, open_scene, write_scene
 from pointseg.errors import InputError
 from pointseg.inference import Predictor
 
@@ -169,7 +170,7 @@ def test_other_weights_have_another_fingerprint(run_folder):
 
 def test_what_wrote_a_file_is_noted_by_a_line_and_kept_by_others(tmp_path):
     """Two runs that write to one folder at a time, a line cut short, and a scene that is written again."""
-    scenes = [SimpleNamespace(split="a", name=name) for name in ("s0", "s1", "s2")]
+    scenes = [SimpleNamespace(split="a", name=name, meta={}) for name in ("s0", "s1", "s2")]
     (tmp_path / "a").mkdir()
     first, second = (WrittenFiles(tmp_path, {"weights": w * 64, "data": "/x"}) for w in "ab")
     for scene, maker in zip(scenes, (first, second, first), strict=True):
@@ -183,6 +184,21 @@ def test_what_wrote_a_file_is_noted_by_a_line_and_kept_by_others(tmp_path):
     assert (first.holds(scenes[0]), second.holds(scenes[0])) == (False, True)
     second.path(scenes[0]).write_bytes(b"something else")
     assert not second.holds(scenes[0])
+
+
+def test_a_prediction_of_a_scene_that_was_prepared_anew_is_stale(tmp_path):
+    def prepared(label: int) -> PreparedScene:
+        more = {"dataset": "toy", "sources": [], "repairs": [], "voxel_sizes": []}
+        write_scene(tmp_path, "a", "s", coord=np.eye(3), segment=np.full(3, label, np.int16), **more)
+        return open_scene(tmp_path / "a" / "s")
+
+    scene, written = prepared(0), WrittenFiles(tmp_path / "out", {"weights": "a" * 64, "data": str(tmp_path)})
+    written.path(scene).parent.mkdir(parents=True)
+    written.path(scene).write_bytes(b"ply")
+    written.add(scene)
+    assert written.holds(scene)
+    assert not written.holds(prepared(1))
+    assert written.holds(prepared(0))
 
 
 @pytest.mark.parametrize(

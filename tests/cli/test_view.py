@@ -217,6 +217,44 @@ def test_a_link_to_the_source_is_the_source_too(ply, tmp_path):
     assert (tmp_path / "scan.las").read_bytes() == before
 
 
+def test_the_scan_that_a_scene_was_made_from_is_never_written_over(tmp_path, capsys):
+    write_las(tmp_path / "scan.las", cloud(), CLASSES)
+    save_classes(CLASSES, tmp_path / "toy.yaml")
+    prepare = ["--classes", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "root")]
+    assert main(["prepare", "cloud", str(tmp_path / "scan.las"), *prepare]) == 0
+    (tmp_path / "link.html").symlink_to("scan.las")
+    scene = next((tmp_path / "root").rglob("meta.json")).parent
+    before = (tmp_path / "scan.las").read_bytes(), (scene / "coord.npy").read_bytes()
+    asked = [("--laz", "scan.las"), ("--ply", "scan.las"), ("--html", "link.html")]
+    for target in (tmp_path / "root", scene):
+        for flag, name in asked:
+            with pytest.raises(InputError, match=rf"{name} is the source itself; give another file"):
+                run(target, flag, tmp_path / name)
+    with pytest.raises(InputError, match=r"scan\.las is the source itself"):
+        run(tmp_path / "root", tmp_path / "root", "--html", tmp_path / "scan.las")
+    with pytest.raises(InputError, match=r"coord\.npy is the source itself"):
+        run(scene, "--ply", scene / "coord.npy")
+    assert before == ((tmp_path / "scan.las").read_bytes(), (scene / "coord.npy").read_bytes())
+    assert run(scene, "--laz", tmp_path / "new.laz") == 0
+
+
+def test_a_cloud_too_wide_to_be_held_to_a_millimetre_is_shown_and_not_exported(tmp_path, caplog):
+    """A road, or a point at zero in a file of a country's grid."""
+    road = np.linspace([431_000, 5_412_000, 90], [451_000, 5_412_300, 140], 3000)
+    path = tmp_path / "road.xyz"
+    np.savetxt(path, road, fmt="%.3f")
+    assert run(path, "--html", tmp_path / "x.html", "--png", tmp_path / "x.png") == 0
+    assert re.search(r"road\.xyz reaches 20,000 m from its offset, .* held to 0\.002 m; .* stray points", caplog.text)
+    assert page_header(tmp_path / "x.html")["offset"] == [431_000, 5_412_000, 90]
+    for flag, name in (("--ply", "x.ply"), ("--laz", "x.laz")):
+        with pytest.raises(InputError, match=r"road reaches 20,000 m .* would be rounded to 0\.002 m"):
+            run(path, flag, tmp_path / name)
+    read_ply(write_ply(tmp_path / "wide.ply", Cloud((road - road[0]).astype(np.float32), offset=tuple(road[0]))))
+    np.savetxt(path, road * 1e12)
+    with pytest.raises(InputError, match=r"road\.xyz has coordinates up to 5\.4123e\+18; they must be metres"):
+        run(path, "--html", tmp_path / "x.html")
+
+
 def test_a_share_of_a_cloud_is_not_exported(ply, tmp_path, monkeypatch):
     monkeypatch.setattr(view, "open_target", lambda *_: [Source("big", "big", ply, lambda: (held, CLASSES))])
     held = within_memory(cloud("big"), 100)

@@ -15,8 +15,23 @@ SHIPPED = {path.stem for path in configs_dir().glob("*.yaml")}
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_and_pictures_exist(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        assert not heading or heading in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page; a second one of a name ends in -1, which no page here has."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_an_anchor_is_what_github_makes_of_a_heading(tmp_path):
+    (tmp_path / "a.md").write_text("# The page (HTML)\n## `pointseg.minkowski`, by-itself\n```\n# a comment\n```\n")
+    assert anchors(tmp_path / "a.md") == {"the-page-html", "pointsegminkowski-by-itself"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -110,9 +110,12 @@ def test_keys_and_switches(browser, page):
     browser.key("c")
     # Nothing is a ceiling here, so c cuts at 0.8 of 2 m and takes the block's top 0.4 m off.
     assert N + 0.5 * N < int(browser.data()["shown"]) < N + 0.7 * N
+    browser.key("2")
+    browser.key("v")
     browser.key("r")
+    # Back to the start, but for the colouring, the background and the kept view.
     assert (browser.data()["shown"], browser.data()["background"]) == (str(2 * N), "dark")
-    assert browser.eval("location.hash") == "#mode=gt&bg=dark"
+    assert browser.eval("location.hash").startswith("#mode=pred&bg=dark&saved=")
     browser.key("B", "shift")  # as with Caps Lock
     assert browser.data()["background"] == "light"
     assert browser.console_errors == []

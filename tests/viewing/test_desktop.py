@@ -116,13 +116,13 @@ def test_a_ceiling_is_cut_at_first_and_shown_on_demand():
     assert Controls(scene(), CLASSES).press("c").do == "nothing"
 
 
-def test_sizes_have_limits_and_r_goes_back():
+def test_sizes_have_limits_and_r_goes_back_but_for_colouring_and_background():
     assert pressed("+" * 50).size == SIZES[1]
     assert pressed("-" * 50).size == SIZES[0]
     controls = pressed("+b2x. r")
     fresh = Controls(scene(), CLASSES)
-    assert (controls.size, controls.dark, controls.keep().all()) == (fresh.size, fresh.dark, True)
-    assert controls.mode == "pred"
+    assert (controls.size, controls.keep().all()) == (fresh.size, True)
+    assert (controls.mode, controls.dark) == ("pred", True)
 
 
 def test_keys_without_what_they_need_say_so():

@@ -11,6 +11,7 @@ from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.cloud_file import read_view
 from pointseg.viewing.colors import numbered_classes
+from pointseg.viewing.exports import check_precise
 from pointseg.viewing.holding import Holding, within_memory
 from pointseg.viewing.payload import pack_scene
 from pointseg.viewing.ply import write_ply
@@ -122,8 +123,11 @@ def test_a_confidence_that_is_none_is_refused_with_file_and_point(tmp_path, fiel
         read_view(tmp_path / "odd.ply")
 
 
-def test_coordinates_that_float32_would_round_are_refused(tmp_path):
+def test_coordinates_that_float32_rounds_are_shown_and_it_is_said(tmp_path, caplog):
     """The first points near the origin, the last five thousand kilometres away: not moved by half a metre unsaid."""
     (tmp_path / "wide.xyz").write_text("0 0 0\n1 1 1\n5000000.3 1 1\n")
-    with pytest.raises(InputError, match="float32 cannot hold a millimetre"):
-        read_view(tmp_path / "wide.xyz")
+    cloud = read_view(tmp_path / "wide.xyz")
+    assert (cloud.coord[:, 0].tolist(), cloud.offset) == ([0, 1, 5_000_000.5], (0, 0, 0))
+    assert "wide.xyz reaches 5,000,000 m from its offset, so positions are held to 0.5 m" in caplog.text
+    with pytest.raises(InputError, match=r"in an export would be rounded to 0\.5 m; cut the scan"):
+        check_precise(cloud)

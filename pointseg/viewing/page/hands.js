@@ -99,7 +99,7 @@ const HELP = [
   ["+, −", "point size"],
   ["b, e", "dark background, shading by depth"],
   ["p", "save the picture"],
-  ["r", "all back to the start"],
+  ["r", "back to the start, but for colouring, background and kept views"],
   ["?", "this list"],
 ];
 
