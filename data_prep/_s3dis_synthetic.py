@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate what is missing, prepare it, and print what was done."""
     try:
-        ensure_generated(args.raw, {name: getattr(args, name) for name in _SETTINGS}, args.workers)
+        if not args.check:
+            ensure_generated(args.raw, {name: getattr(args, name) for name in _SETTINGS}, args.workers)
     except KeyboardInterrupt:
         print("interrupted while generating rooms; run the command again to finish them", file=sys.stderr)
         return 130

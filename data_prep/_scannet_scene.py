@@ -24,6 +24,7 @@ from data_prep._scannet_objects import (
 )
 from data_prep._scene_job import RawScene
 from pointseg.data.classes import IGNORED
+from pointseg.data.scene_meta import AXIS_ALIGNMENT
 from pointseg.errors import InputError
 
 NYU40 = 40
@@ -73,7 +74,7 @@ def read_scene(sources: tuple[Path, ...], reading: Reading) -> RawScene:
         if INFO not in files:
             raise InputError(f"there is no {scene}{INFO} beside {files[MESH]}, which --axis-align needs; fetch it")
         matrix = read_axis_alignment(files[INFO])
-        coord, facts = coord @ matrix[:3, :3].T + matrix[:3, 3], {"axis_alignment": matrix.tolist()}
+        coord, facts = coord @ matrix[:3, :3].T + matrix[:3, 3], {AXIS_ALIGNMENT: matrix.tolist()}
     normal = vertex_normals(coord, mesh.faces)
     bare = int(np.count_nonzero(~normal.any(axis=1)))
     if bare:

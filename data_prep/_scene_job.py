@@ -218,8 +218,10 @@ def _refuse_foreign(folder: Path, job: SceneJob) -> None:
         sources = {entry["name"]: (Path(entry["path"]), entry["sha256"]) for entry in stored}
     except (OSError, ValueError, KeyError, TypeError):
         return  # damaged, or written by an earlier version: to be made again
+    # A file exported anew under another ending is another file; a room of many files may gain and lose some.
+    only = next(iter(sources.values())) if len(sources) == len(job.sources) == 1 else None
     for path in job.sources:
-        before, content = sources.get(_source_name(job, path), (path, ""))
+        before, content = only or sources.get(_source_name(job, path), (path, ""))
         moved = before != path.absolute() and before.exists() and not before.samefile(path)
         if moved and hash_file(path) != content:
             raise InputError(

@@ -14,6 +14,7 @@ from data_prep._jobs import RawScene, join_scenes
 from data_prep._sensaturban_split import CUT_SHORT
 from pointseg.data.classes import SourceId
 from pointseg.data.formats.ply_counts import check_ply_counts
+from pointseg.data.npy import mapped_slices
 from pointseg.errors import InputError
 
 _CLASS = "class"
@@ -51,14 +52,16 @@ def read_chunks(
         )
     if lists := [name for name in wanted if vertex.dtype[name].kind not in "iuf"]:
         raise InputError(f"{path}: {', '.join(lists)} is a list at each point; it must be one number")
-    for start in range(0, len(vertex), points):
-        part = vertex[start : start + points]
+    farthest = np.zeros(3)
+    for start, part in mapped_slices(vertex, points):
+        coord = _coordinates(path, part, start)
+        farthest = np.maximum(farthest, np.abs(coord).max(axis=0))
         yield RawScene(
-            coord=_coordinates(path, part, start),
+            coord=coord,
             color=_colors(path, part),
             segment=_classes(path, part, labels) if _CLASS in names else None,
         )
-    yield RawScene(np.empty((0, 3)), facts=_facts(vertex))
+    yield RawScene(np.empty((0, 3)), facts=_facts(vertex.dtype, farthest))
 
 
 def _vertices(path: Path) -> np.ndarray:
@@ -142,7 +145,8 @@ def _classes(path: Path, vertex: np.ndarray, labels: Mapping[SourceId, int]) -> 
     return segment
 
 
-def _facts(vertex: np.ndarray) -> dict[str, Any]:
+def _facts(row: np.dtype, farthest: np.ndarray) -> dict[str, Any]:
     """How finely the file itself can tell coordinates: float32 near 400 km has steps of 3 cm."""
-    steps = [np.spacing(np.abs(vertex[name]).max(initial=0)) for name in "xyz" if vertex[name].dtype.kind == "f"]
-    return {"coordinates": vertex["x"].dtype.name, "coordinate_step_metres": float(max(steps, default=0))}
+    kinds = [(row[name].type, value) for name, value in zip("xyz", farthest, strict=True) if row[name].kind == "f"]
+    steps = [np.spacing(kind(value)) for kind, value in kinds]
+    return {"coordinates": row["x"].name, "coordinate_step_metres": float(max(steps, default=0))}

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_prep._jobs import RawScene, SceneJob, add_store_arguments, join_scenes, run_prepare
 from data_prep._main import run_module
+from data_prep._normals import unit_normals
 from pointseg.data.classes import IGNORED, Classes, SourceId
 from pointseg.data.formats import SUFFIXES, inspect_cloud, iter_cloud
 from pointseg.errors import InputError
@@ -87,26 +88,27 @@ def read_chunks(
     info = inspect_cloud(path, label_field=label_field)
     notes: Counter[str] = Counter()
     found: Counter[SourceId] = Counter()
+    label_from = None
     for cloud in iter_cloud(path, label_field=label_field, chunk_points=points):
         notes.update(cloud.notes)
+        label_from = cloud.label_field
         yield RawScene(
             coord=cloud.coord,
             color=cloud.color,
             intensity=cloud.intensity,
-            normal=cloud.normal,
+            normal=None if cloud.normal is None else _unit(cloud.normal, notes),
             segment=None if cloud.label is None else _classes(cloud.label, labels, found),
         )
     unknown = {i: n for i, n in sorted(found.items(), key=_by_kind) if i not in labels}
     if unknown:
         raise InputError(
-            f"{path}: the class file does not know these ids of {info.label_field}: {_listed(unknown)}; add each to "
+            f"{path}: the class file does not know these ids of {label_from}: {_listed(unknown)}; add each to "
             "the 'source' of a class or to 'ignore'"
         )
     repairs = [{"file": path.name, "what": f"{what} ({count:,} points)"} for what, count in notes.items()]
     ignored = {i: n for i, n in sorted(found.items(), key=_by_kind) if labels[i] == IGNORED}
     if ignored:
         repairs.append({"file": path.name, "what": f"ignored, by the class file: {_listed(ignored)}"})
-    label_from = info.label_field if found else None
     facts: dict[str, Any] = {"format": info.format, "fields": list(info.fields), "label_field": label_from}
     nothing = np.empty((0, 3))
     yield RawScene(nothing, repairs=tuple(repairs), facts=facts | ({"crs": info.crs} if info.crs else {}))
@@ -118,6 +120,14 @@ def _classes(label: np.ndarray, labels: Mapping[SourceId, int], found: Counter[S
     found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
     table = np.array([labels.get(i, IGNORED) for i in ids.tolist()], dtype=np.int16)
     return table[inverse]
+
+
+def _unit(normal: np.ndarray, notes: Counter[str]) -> np.ndarray:
+    """(n, 3) normals of length 1; how many were not is noted."""
+    normal, scaled = unit_normals(normal)
+    if scaled:
+        notes["normals of another length than 1: scaled to it"] += scaled
+    return normal
 
 
 def _by_kind(entry: tuple[SourceId, int]) -> tuple[bool, Any]:

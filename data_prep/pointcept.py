@@ -20,6 +20,7 @@ import numpy as np
 
 from data_prep._jobs import RawScene, SceneJob, add_store_arguments, run_prepare
 from data_prep._main import run_module
+from data_prep._normals import unit_normals
 from pointseg.data.classes import IGNORED, Classes
 from pointseg.data.npy import map_npy
 from pointseg.errors import InputError
@@ -86,16 +87,15 @@ def read_folder(files: Sequence[Path], *, folder: Path, base: Path, segment_name
         _check_finite(paths[name], given[name])
     if segment_name not in given:
         _check_unlabelled(folder, segment_name)
-    bad_normals = np.flatnonzero(~np.isfinite(given["normal"]).all(axis=1)) if "normal" in given else np.empty(0)
-    what = f"{len(bad_normals)} normals that are not finite set to zero"
+    normal, whats = _normals(given["normal"]) if "normal" in given else (None, [])
     return RawScene(
         coord=given["coord"].astype(np.float64),
         color=None if "color" not in given else _colors(paths["color"], given["color"]),
         intensity=None if "strength" not in given else given["strength"].astype(np.float32),
-        normal=None if "normal" not in given else _normals(given["normal"], bad_normals),
+        normal=normal,
         segment=None if segment_name not in given else _labels(paths[segment_name], given[segment_name], num_classes),
         instance=None if "instance" not in given else _whole(paths["instance"], given["instance"]),
-        repairs=({"file": paths["normal"].relative_to(base).as_posix(), "what": what},) if len(bad_normals) else (),
+        repairs=tuple({"file": paths["normal"].relative_to(base).as_posix(), "what": what} for what in whats),
     )
 
 
@@ -177,10 +177,15 @@ def _colors(path: Path, color: np.ndarray) -> np.ndarray:
     return color
 
 
-def _normals(normal: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    normal = normal.astype(np.float32)
-    normal[bad] = 0
-    return normal
+def _normals(normal: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(N, 3) float32 of length 1 or 0, and what was done to them."""
+    finite = np.isfinite(normal).all(axis=1)
+    normal, scaled = unit_normals(np.where(finite[:, None], normal, 0))
+    whats = {
+        "that are not finite set to zero": np.count_nonzero(~finite),
+        "of another length than 1 scaled to it": scaled,
+    }
+    return normal, [f"{count} normals {what}" for what, count in whats.items() if count]
 
 
 def _labels(path: Path, label: np.ndarray, num_classes: int) -> np.ndarray:

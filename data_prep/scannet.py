@@ -125,7 +125,9 @@ def plan(
     Raises:
         InputError: No such folder, no lists, or no scenes.
     """
-    folders = _scene_folders(raw.absolute())
+    # Absolute, because workers elsewhere may start in another folder.
+    raw, splits_from = raw.absolute(), splits_from and splits_from.absolute()
+    folders = _scene_folders(raw)
     if split is not None:
         scenes = tuple(("test" if p.parent.name == "scans_test" else split, p) for p in folders.values())
         return Plan(_limited(scenes, train_list), _label_table(raw, None), ())
@@ -172,7 +174,7 @@ def scene_jobs(
     Raises:
         InputError: The label table is needed and not there, or the class file's source ids are words.
     """
-    labels = _numbered(classes)
+    raw, labels = raw.absolute(), _numbered(classes)
     settings = {"benchmark": benchmark, "labels_from": labels_from, "axis_align": axis_align}
     jobs = []
     for split, folder in scenes.scenes:

@@ -4,9 +4,10 @@ error is no terminal, a line of text now and then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
+from rich import filesize
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,8 +30,9 @@ LINE_SECONDS, LINE_SHARE = 60, 0.05
 class _Shown(Progress):
     """Draws bars on a terminal; elsewhere it writes lines, which can be read in a log while the work goes on."""
 
-    def __init__(self, *columns: Any, **kwargs: Any) -> None:
+    def __init__(self, *columns: Any, amount: Callable[[float], str] = "{:.0f}".format, **kwargs: Any) -> None:
         super().__init__(*columns, **kwargs)
+        self._amount = amount
         self._first = dict[TaskID, tuple[float, float]]()
         self._told = dict[TaskID, tuple[float, float]]()
 
@@ -54,7 +56,8 @@ class _Shown(Progress):
             return
         self._told[task_id] = (now, task.completed)
         remaining = left * (now - begun) / (task.completed - before)
-        count = f"{task.completed:.0f}/{task.total:.0f} ({task.completed / task.total:.0%})"
+        share = task.completed / task.total
+        count = f"{self._amount(task.completed)}/{self._amount(task.total)} ({share:.0%})"
         line = f"{task.description} {count}, {_duration(remaining)} left  {task.fields.get('status', '')}"
         self.console.print(line.rstrip(), highlight=False, markup=False, soft_wrap=True)
 
@@ -80,7 +83,7 @@ def progress_bar() -> Progress:
 
 def bytes_bar() -> Progress:
     """A rich progress display for work measured in bytes: amount, rate and time left; ``status`` as above."""
-    return Progress(
+    return _Shown(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         DownloadColumn(),
@@ -88,6 +91,7 @@ def bytes_bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
+        amount=lambda size: filesize.decimal(int(size)),
         console=Console(stderr=True),
     )
 

@@ -32,6 +32,15 @@ def test_a_line_each_twentieth_or_minute_whichever_is_later(bar):
     assert bar(9000, completed=200) == [], "there is nothing left"
 
 
+def test_bytes_are_told_in_their_units(capsys):
+    shown, now = progress.bytes_bar(), [0.0]
+    shown.get_time = lambda: now[0]
+    task = shown.add_task("preparing", total=4e9, status="")
+    for now[0], size in ((10, 1.2e9), (370, 0.6e9)):
+        shown.update(task, advance=size, status="2/5 scenes")
+    assert capsys.readouterr().err == "preparing 1.8 GB/4.0 GB (45%), about 22 min left  2/5 scenes\n"
+
+
 def test_following_a_list(capsys, monkeypatch):
     made, now = [], [0.0]
     shown = progress.progress_bar()

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.data / "sparse_labels"
     before = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     labels = _store(args, splits)
-    Console().print(_table(labels))
+    Console(highlight=False, markup=False, emoji=False).print(_table(labels))
     for line in _notes(labels):
         print(line)
     print(f"{'already there and unchanged' if labels.name in before else 'stored'}: {labels.path}")

@@ -73,7 +73,7 @@ def tinted(
         rng: the only source of randomness.
     """
     factor, shift = tint
-    mean = color.mean(0, dtype=np.float32)
+    mean = color.mean(0, dtype=np.float64).astype(np.float32)
     changed = (color - mean) * factor + (mean + shift)
     if jitter:
         changed += rng.standard_normal(color.shape, dtype=np.float32) * np.float32(255 * jitter)

@@ -37,7 +37,7 @@ def import_clicks(
 
     Args:
         root: Folder of prepared scenes.
-        file: See ``read_clicks``; coordinates are those of the source files.
+        file: See ``read_clicks``; coordinates are those of the source files, also of scenes whose axes were aligned.
         splits: Where the clicks are; several scenes there need the file's ``scene`` column.
         max_distance: From a click to the nearest point, metres.
         voxel_size: Of the stored grid on which the share of voxels is stated, metres; None = the finest that all have.
@@ -61,9 +61,8 @@ def import_clicks(
     labelled: list[SceneLabels] = []
     unmatched: list[dict[str, Any]] = []
     for scene, clicks in _by_scene(read_clicks(file, classes), scenes, file):
-        point, distance = nearest_points(
-            np.asarray(scene.coord), np.array([click.coord for click in clicks]) - scene.offset
-        )
+        positions = scene.located(np.array([click.coord for click in clicks]))
+        point, distance = nearest_points(np.asarray(scene.coord), positions)
         near = distance <= max_distance
         unmatched += [
             {"line": click.line, "scene": scene_key(scene), "distance": float(far)}

@@ -15,13 +15,19 @@ from pointseg.data.scene_reader import ARRAYS, LABELS_FOLDER
 from pointseg.errors import InputError
 
 _PLAIN_NAME = re.compile(r"[^./\\\s][^/\\]*")
+_NO_TEXT = re.compile(r"[\ud800-\udfff]")
+"""What Python puts in place of bytes of a file's name that are not UTF-8."""
 
 
 def check_names(split: str, name: str) -> None:
-    """Refuse names of splits and scenes that are no plain folder names."""
+    """Refuse names of splits and scenes that are no plain folder names, or no text."""
     for part in (split, name):
         if not _PLAIN_NAME.fullmatch(part) or part == LABELS_FOLDER:
             raise InputError(f"{part!r} cannot name a split or scene; use a plain folder name")
+        if _NO_TEXT.search(part):
+            raise InputError(
+                f"the name {part!r} is not UTF-8, so it can be neither printed nor stored; rename the file"
+            )
 
 
 def checked_array(key: str, value: np.ndarray, points: int, where: str) -> np.ndarray:

@@ -14,6 +14,9 @@ from pointseg.errors import InputError
 FORMAT_VERSION = 1
 """Written to every ``meta.json``; another one is refused."""
 
+AXIS_ALIGNMENT = "axis_alignment"
+"""Among the facts of a scene whose axes were turned: the 4 x 4 matrix that took the source's coordinates there."""
+
 
 def read_meta(path: Path) -> dict[str, Any]:
     """The content of a scene's ``meta.json``.
@@ -63,6 +66,15 @@ def _is_dict(value: Any) -> bool:
 
 def _is_offset(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _are_facts(value: Any) -> bool:
+    return _is_dict(value) and (AXIS_ALIGNMENT not in value or _is_matrix(value[AXIS_ALIGNMENT]))
+
+
+def _is_matrix(value: Any) -> bool:
+    rows = value if isinstance(value, list) and len(value) == 4 else [None]
+    return all(isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows)
 
 
 def _are_names(value: Any) -> bool:
@@ -115,7 +127,7 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
 
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "settings": _is_dict,
-    "facts": _is_dict,
+    "facts": _are_facts,
     "repairs": _are_dicts,
     "sources": _are_dicts,
     "sha256": lambda value: _is_dict(value) and all(map(_is_text, value.values())),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.data.npy import map_npy
-from pointseg.data.scene_meta import read_meta
+from pointseg.data.scene_meta import AXIS_ALIGNMENT, read_meta
 from pointseg.data.voxel import VoxelGrid
 from pointseg.errors import InputError
 
@@ -81,8 +81,20 @@ class PreparedScene:
 
     @property
     def offset(self) -> np.ndarray:
-        """(3,) float64 metres: add it to ``coord`` to get the source's coordinates."""
+        """(3,) float64 metres: add it to ``coord`` to get the source's coordinates, turned if its axes were aligned."""
         return np.array(self.meta["offset"], dtype=np.float64)
+
+    def located(self, position: np.ndarray) -> np.ndarray:
+        """Where positions in the source's own coordinates are in those of ``coord``.
+
+        Args:
+            position: (M, 3) metres.
+
+        Returns:
+            (M, 3) float64 metres.
+        """
+        matrix = np.array(self.meta.get("facts", {}).get(AXIS_ALIGNMENT, np.eye(4)), dtype=np.float64)
+        return np.asarray(position @ matrix[:3, :3].T + matrix[:3, 3] - self.offset)
 
     @property
     def coord(self) -> np.ndarray:

@@ -123,7 +123,7 @@ def _turned_and_scaled(coord: np.ndarray, config: StrongConfig, rng: np.random.G
     """About the middle of the cloud at floor level, which stays where it is."""
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
     matrix = rotation(angle) * rng.uniform(1 - config.scale, 1 + config.scale)
-    centre = np.append(coord[:, :2].mean(0), np.float32(0))
+    centre = np.append(coord[:, :2].mean(0, dtype=np.float64), 0).astype(np.float32)
     return (coord - centre) @ matrix.T.astype(np.float32) + centre
 
 

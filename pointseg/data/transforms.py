@@ -93,7 +93,9 @@ def augment(
         coord (N, 3) float32 and color (N, 3) uint8 or None. The middle of the floor is at the origin: all but the
         elastic displacement and the noise are about it.
     """
-    centre = np.append(coord[:, :2].mean(0), coord[:, 2].min())
+    # A float32 sum of millions of points stops growing; the mean itself fits again.
+    middle = coord[:, :2].mean(0, dtype=np.float64).astype(np.float32)
+    centre = np.append(middle, coord[:, 2].min())
     matrix = _drawn_matrix(config, rng)
     moved = coord - centre
     for granularity, magnitude in config.elastic:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pointseg.cli import main as cli
-from pointseg.data.classes import load_classes
+from pointseg.data.classes import Classes, load_classes
 from pointseg.data.scene import prepare_root, write_scene
 from pointseg.data.sparse_labels import open_labels
 
@@ -119,6 +119,14 @@ def test_clicks_and_those_near_no_point(tmp_path, capsys):
     assert "two classes" in capsys.readouterr().err
     clicks.write_text("x,y,z,class,scene\n0,0,0,door,a\n")
     assert label(root, "--clicks", str(clicks), "--name", "good") == 0
+
+
+def test_class_names_are_printed_as_they_are(tmp_path, capsys):
+    names = ("[bold]", "[/x]", ":smile:")
+    root = prepare_root(tmp_path / "root", Classes("toy", names, np.zeros((3, 3), np.uint8), (("a",), ("b",), ("c",))))
+    write(root, "all", "a", np.array([0, 1, 2, -1, 0]))
+    assert label(root, "--from-segment") == 0
+    assert set(names) <= set(table(capsys.readouterr().out))
 
 
 def test_the_classes_of_the_scenes_themselves(tmp_path, capsys):

@@ -50,6 +50,12 @@ def test_a_tint_by_hand():
     assert changed.tolist() == [[120, 80, 94], [140, 80, 221]]
 
 
+def test_contrast_leaves_the_mean_colour_of_a_large_cloud():
+    """A float32 sum of so many points is off by several steps of 255."""
+    color = np.full((3_000_000, 3), 201, np.uint8)
+    assert (tinted(color, (np.float32(3), np.zeros(3, np.float32)), 0.0, np.random.default_rng(0)) == 201).all()
+
+
 @pytest.mark.parametrize("jitter", [0.02, 0.1])
 def test_colour_noise_is_of_each_point_and_channel_apart(jitter):
     color = np.full((4000, 3), 128, np.uint8)

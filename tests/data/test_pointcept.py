@@ -26,6 +26,8 @@ def root(tmp_path):
     root = prepare_root(tmp_path / "root", CLASSES)
     rng = np.random.default_rng(0)
     for split, name, offset in (("train", "x", 0), ("val", "y z", 4_500_000)):
+        normal = rng.normal(size=(500, 3))
+        normal[0], normal[1:] = 0, normal[1:] / np.linalg.norm(normal[1:], axis=1, keepdims=True)
         write_scene(
             root,
             split,
@@ -34,7 +36,7 @@ def root(tmp_path):
             color=rng.integers(0, 256, (500, 3)),
             segment=rng.integers(-1, 13, 500),
             instance=rng.integers(-1, 70_000, 500),
-            normal=rng.normal(size=(500, 3)),
+            normal=normal,
             intensity=rng.uniform(0, 60_000, 500),
             dataset="toy",
             sources=[],

@@ -205,6 +205,8 @@ DAMAGES = {
     "has format version 99, this program reads version 1": lambda p: edit_meta(p, format_version=99),
     "has format version None": lambda p: (p / "meta.json").write_text("[]"),
     "holds None for 'num_points'": lambda p: edit_meta(p, num_points=None),
+    "holds {'axis_alignment': 3} for 'facts'": lambda p: edit_meta(p, facts={"axis_alignment": 3}),
+    "axis_alignment.* for 'facts'": lambda p: edit_meta(p, facts={"axis_alignment": [[1, 0, 0, "0"]] * 4}),
     "names unknown arrays feature": lambda p: edit_meta(p, arrays=["coord", "feature"]),
     "there is no scene folder": shutil.rmtree,
 }

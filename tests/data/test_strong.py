@@ -113,6 +113,13 @@ def test_turn_and_size_stay_within_their_limits_and_the_floor_stays(cloud):
         assert values.max() > limit / 2
 
 
+def test_a_large_cloud_turns_about_its_middle():
+    """A float32 sum of so many points is off by metres."""
+    coord = np.full((1_500_000, 3), 100.3, np.float32)
+    _, turned, _ = strengthen(coord, None, 100.3, StrongConfig(**{**OFF, "rotate": 180.0}), np.random.default_rng(0))
+    assert np.abs(turned - [100.3, 100.3, 0]).max() < 1e-3
+
+
 def test_contrast_changes_the_distance_from_the_mean_colour(cloud):
     ratios = []
     for seed in range(40):

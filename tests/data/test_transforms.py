@@ -29,6 +29,13 @@ def test_with_everything_off_only_the_origin_moves(cloud):
     assert np.array_equal(color, cloud[1])
 
 
+def test_the_middle_of_a_large_cloud():
+    """A float32 sum of so many points is off by metres."""
+    coord = np.full((1_500_000, 3), 100.3, np.float32)
+    moved, _ = augment(coord, None, AugmentConfig(**PLAIN), np.random.default_rng(0))
+    assert np.abs(moved).max() < 1e-3
+
+
 def test_rotation_is_about_the_vertical(cloud):
     coord, _ = run(cloud, rotate=True)
     plain, _ = run(cloud)
@@ -105,7 +112,8 @@ def test_what_is_off_leaves_every_bit_of_the_rest_as_it_was(cloud, seed, setting
         angle = rng.uniform(0, 2 * np.pi)
         turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
         matrix = np.array(turn) @ matrix
-    expected = (coord - np.append(coord[:, :2].mean(0), coord[:, 2].min())) @ matrix.T.astype(np.float32)
+    middle = coord[:, :2].astype(np.float64).mean(0).astype(np.float32)
+    expected = (coord - np.append(middle, coord[:, 2].min())) @ matrix.T.astype(np.float32)
     expected += rng.standard_normal(coord.shape, dtype=np.float32) * np.float32(config.jitter)
     dropped = rng.random() < config.color_drop
     used = np.random.default_rng(seed)

@@ -79,6 +79,34 @@ def test_words_and_clouds_without_labels_or_colours(tmp_path, classes):
     assert b.intensity.tolist() == [1.5, 2.5, 3.5]
 
 
+def test_normals_get_length_1_and_those_of_another_are_counted(tmp_path, classes, monkeypatch):
+    monkeypatch.setattr(cloud, "CHUNK_POINTS", 2)
+    given = np.array([[0, 3, 4], [0, 0, 0], [0.577, 0.577, 0.577], [1e-30, 0, 0], [0, 0, -1]], np.float32)
+    np.savez(tmp_path / "a.npz", coord=np.eye(5, 3), normal=given)
+    assert run([tmp_path / "a.npz"], tmp_path / "out", classes) == 0
+    scene = open_scene(tmp_path / "out" / "all" / "a")
+    expected = [[0, 0.6, 0.8], [0, 0, 0], [3**-0.5] * 3, [1, 0, 0], [0, 0, -1]]
+    np.testing.assert_allclose(scene.normal, expected, atol=1e-7)
+    whats = [repair["what"] for repair in scene.meta["repairs"]]
+    assert whats == ["normals of another length than 1: scaled to it (2 points)"], "rounding is not worth a word"
+
+
+def test_the_field_that_labels_come_from_where_the_first_is_empty(tmp_path, classes, capsys):
+    laspy = pytest.importorskip("laspy")
+    las = laspy.LasData(laspy.LasHeader(point_format=6))
+    las.x = las.y = las.z = np.arange(3.0)
+    las.add_extra_dim(laspy.ExtraBytesParams("label", "u1"))
+    las.label = [2, 6, 1]
+    las.write(tmp_path / "a.las")
+    assert run([tmp_path / "a.las"], tmp_path / "out", classes) == 0
+    scene = open_scene(tmp_path / "out" / "all" / "a")
+    assert (scene.segment.tolist(), scene.meta["facts"]["label_field"]) == ([0, 1, -1], "label")
+    las.label = [2, 6, 99]
+    las.write(tmp_path / "b.las")
+    assert run([tmp_path / "b.las"], tmp_path / "out", classes) == 1
+    assert "does not know these ids of label: 99 (1 points)" in capsys.readouterr().err
+
+
 def test_one_point_and_a_million_identical_points(tmp_path, classes):
     np.save(tmp_path / "one.npy", COORD[:1])
     np.save(tmp_path / "many.npy", np.repeat(COORD[:1], 1_000_000, axis=0))

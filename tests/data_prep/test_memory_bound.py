@@ -1,16 +1,20 @@
 """``--memory``: own clouds and tiles prepared in chunks give the same root, byte for byte, as prepared whole."""
 
 import os
+import re
+import tracemalloc
 from pathlib import Path
 
 import laspy
 import numpy as np
 import pytest
+from plyfile import PlyData, PlyElement
 
 from data_prep import _streaming, cloud, sensaturban
 from data_prep._jobs import prepare_scenes
 from data_prep._main import run_module
 from data_prep._scene_job import Store
+from data_prep._sensaturban_tile import read_chunks
 from data_prep.synthetic.sensaturban_writer import write_sensaturban
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import list_scenes
@@ -64,6 +68,29 @@ def test_generated_tiles(tmp_path):
     scenes = both(sensaturban.jobs(tmp_path / "raw", classes), classes, tmp_path)
     assert len(scenes) == 2
     assert min(scene.num_points for scene in scenes) > 2000
+
+
+def resident_file_pages():
+    return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux to count a process's pages")
+def test_a_tile_read_in_chunks_is_never_held_whole(tmp_path):
+    row = [*((axis, "<f8") for axis in "xyz"), *((name, "u1") for name in ("red", "green", "blue", "class"))]
+    vertices = np.zeros(1_000_000, row)
+    vertices["x"], vertices["class"] = np.linspace(400_000, 400_500, len(vertices)), 3
+    path = tmp_path / "birmingham_block_0.ply"
+    PlyData([PlyElement.describe(vertices, "vertex")]).write(str(path))
+    size, most, before = path.stat().st_size, 0, resident_file_pages()
+    tracemalloc.start()
+    chunks = read_chunks((path,), 50_000, labels={3: 5}, labelled=True)
+    for number, chunk in enumerate(chunks):
+        assert (chunk.segment is None) == (number == 20)
+        most = max(most, resident_file_pages() - before)
+    assert chunk.facts["coordinate_step_metres"] == 2.0**-34
+    assert tracemalloc.get_traced_memory()[1] < size / 4
+    tracemalloc.stop()
+    assert most < size / 4
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real scenes: set POINTSEG_TEST_DATA")

@@ -123,6 +123,19 @@ def test_normals_that_are_not_finite_are_zeroed_on_record(tmp_path):
     assert np.flatnonzero(~scene.normal.any(axis=1)).tolist() == [3, 7]
 
 
+def test_normals_of_another_length_are_scaled_on_record(tmp_path):
+    given = s3dis_like()
+    given["normal"][[3, 7, 9]] = [[0, 3, 4], [np.nan, 0, 1], [0, 0, 0]]
+    folder(tmp_path / "raw", "train/x", **given)
+    (result,) = prepare(tmp_path / "raw", tmp_path / "out").results
+    assert [repair["what"] for repair in result.repairs] == [
+        "1 normals that are not finite set to zero",
+        "1 normals of another length than 1 scaled to it",
+    ]
+    normal = open_scene(tmp_path / "out" / "train" / "x").normal
+    np.testing.assert_allclose(normal[[3, 7, 9, 10]], [[0, 0.6, 0.8], [0, 0, 0], [0, 0, 0], [0, 0, 1]], atol=1e-7)
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("executed",)

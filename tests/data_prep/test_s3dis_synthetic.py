@@ -44,6 +44,15 @@ def test_generates_once_and_prepares(tmp_path, generations, capsys):
     assert generations == [expected]
 
 
+def test_a_check_generates_nothing(tmp_path, generations, capsys):
+    assert prepare(tmp_path / "raw", tmp_path / "out") == 0
+    arguments = ["--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--check"]
+    assert run_module(_s3dis_synthetic.HELP, _s3dis_synthetic.add_arguments, _s3dis_synthetic.run, arguments) == 0
+    assert "2 scenes, " in capsys.readouterr().out
+    assert len(generations) == 1
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_interrupted_generation_is_finished(tmp_path, generations, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "generate", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -12,6 +12,7 @@ import pytest
 from data_prep import scannet
 from data_prep._scannet_scene import Reading, read_scene
 from pointseg.data.classes import load_classes
+from pointseg.data.label_clicks import import_clicks
 from pointseg.data.scene import open_scene
 from pointseg.errors import InputError
 
@@ -235,6 +236,9 @@ def test_axes_turn_only_when_asked(raw, tmp_path):
     scene = prepared(raw, tmp_path / "out", "--axis-align")
     assert scene.meta["facts"] == {"axis_alignment": np.reshape(TURN, (4, 4)).tolist()}
     assert scene.meta["settings"]["axis_align"] is True
+    (tmp_path / "clicks.csv").write_text("x,y,z,class\n0.375,0.5,0,1\n2.125,0.5,0.5,4\n")
+    labels = import_clicks(tmp_path / "out", tmp_path / "clicks.csv", splits=["train"], max_distance=1e-4)
+    assert labels.for_scene(scene)[0].tolist() == [3, 17], "clicks are of the source, which was not turned"
 
 
 @pytest.mark.parametrize("place", ["raw", "raw/meta", ".", "elsewhere"])
@@ -243,6 +247,34 @@ def test_where_the_lists_are_found(tmp_path, place):
     write_scene(tmp_path / "raw", without=["_vh_clean_2.labels.ply"])
     flags = ["--splits-from", tmp_path / "elsewhere"] if place == "elsewhere" else []
     assert prepared(tmp_path / "raw", tmp_path / "out", *flags).path.parent.name == "val"
+
+
+def test_relative_folders_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_meta(Path("meta"), train=[SCENE])
+    for raw in ("raw", "other"):
+        write_scene(Path(raw))
+    write_meta(Path("other"))
+    flags = ["--splits-from", "meta"]
+    scene = prepared(Path("raw"), Path("out"), *flags)
+    sources = {source["name"]: source["path"] for source in scene.meta["sources"]}
+    assert all(Path(path).is_absolute() for path in sources.values())
+    assert f"scans/{SCENE}/{SCENE}_vh_clean_2.ply" in sources
+    jobs = scannet.scene_jobs(
+        scannet.plan(Path("raw"), splits_from=Path("meta")),
+        Path("raw"),
+        load_classes("scannet20"),
+        benchmark=20,
+        labels_from="ply",
+        axis_align=False,
+    )
+    assert all(path.is_absolute() for job in jobs for path in (*job.sources, job.base)), "workers may start elsewhere"
+    assert run(tmp_path / "raw", Path("out"), "--splits-from", tmp_path / "meta") == 0
+    assert "0 scenes written, 1 up to date" in capsys.readouterr().out
+    mesh = Path(f"other/scans/{SCENE}/{SCENE}_vh_clean_2.ply")
+    mesh.write_bytes(mesh.read_bytes().replace(b"\xff", b"\xfe"))
+    assert run(Path("other"), Path("out"), *flags) == 1
+    assert "which is still there, and would be replaced by" in capsys.readouterr().err
 
 
 def test_no_lists_is_an_error_that_says_where_they_are(tmp_path):

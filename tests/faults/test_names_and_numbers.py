@@ -33,6 +33,15 @@ def test_spaces_and_letters_of_every_kind(root, run, scan, tmp_path, command):
     assert open_scene(place / "p" / "all" / "скан 1").num_points == 2000
 
 
+def test_a_name_that_is_no_text_is_refused_before_anything_is_done(scan, tmp_path, command):
+    shutil.copy(scan, tmp_path / "good.las")
+    shutil.copy(scan, os.fsencode(tmp_path) + b"/sc\xffn.las")
+    code, (line,) = command("prepare", "cloud", tmp_path, "--classes", "asprs", "--out", tmp_path / "p", "--workers", 1)
+    assert code == 2
+    assert r"the name 'sc\udcffn' is not UTF-8" in line
+    assert not (tmp_path / "p").exists()
+
+
 def test_linked_scenes_go_by_the_names_of_their_links(root, run, tmp_path, command):
     """Two links to scenes of one name are two scenes: neither a score nor a file of one replaces the other's."""
     linked = tmp_path / "linked"

@@ -9,6 +9,7 @@ from data_prep import cloud, s3dis
 from data_prep._jobs import Store, prepare_scenes
 from data_prep._main import run_module
 from pointseg.data.classes import load_classes
+from pointseg.data.scene import open_scene
 
 CLASSES = load_classes("s3dis")
 
@@ -61,6 +62,33 @@ def test_another_source_of_the_same_name_does_not_replace_a_scene(tmp_path):
     assert [result.status for result in copied.results] == ["kept"], "the same content elsewhere is the same source"
     (tmp_path / "monday" / "scan.npy").unlink()
     assert not prepare_scenes(cloud.jobs([tmp_path / "tuesday" / "scan.npy"], classes), store).failed
+
+
+def test_another_format_of_the_same_name_does_not_replace_a_scene(tmp_path):
+    classes, out = load_classes("asprs"), tmp_path / "out"
+    (tmp_path / "scan.xyz").write_text("0 0 0\n1 2 3\n")
+    (tmp_path / "scan.csv").write_text("x,y,z\n0,0,0\n1,2,3\n4,5,6\n")
+
+    def result(name):
+        return prepare_scenes(cloud.jobs([tmp_path / name], classes), Store(out, "cloud", classes, (0.5,))).results[0]
+
+    assert result("scan.xyz").status == "written"
+    refused = result("scan.csv")
+    assert "scan.xyz, which is still there, and would be replaced by" in refused.error
+    assert open_scene(out / "all" / "scan").num_points == 2
+    (tmp_path / "scan.xyz").unlink()
+    assert (result("scan.csv").status, result("scan.csv").points) == ("written", 3)
+
+
+def test_a_room_may_gain_and_lose_objects(raw, out):
+    second = raw / "Area_1" / "office_1" / "Annotations" / "wall_1.txt"
+    points = []
+    for change in (lambda: None, lambda: second.write_text("0 0 0 1 2 3\n"), second.unlink):
+        change()
+        report = prepare(raw, out)
+        assert not report.failed
+        points.append(report.results[0].points)
+    assert points == [2, 3, 2]
 
 
 def test_scenes_left_from_earlier_are_named(raw, out, capsys):

@@ -57,7 +57,7 @@ class CloudInfo:
         format: Such as ``LAS``.
         num_points: N; in an E57 file this includes rows that are marked as holding no point.
         fields: All per-point fields, as the file calls them.
-        label_field: The field that would be read as labels.
+        label_field: The field to read labels from; ``RawCloud`` names another where this one is 0 throughout in LAS.
         crs: The coordinate reference system as the file states it: WKT, or ``EPSG:n``.
     """
 
@@ -109,7 +109,7 @@ def iter_cloud(
     if chunk_points < 1:
         raise InputError(f"chunk_points is {chunk_points}; it must be at least 1")
     known, header, roles = _open(path, label_field)
-    names = surveyed(header, roles)
+    names = surveyed(path, header, roles)
     plan = make_plan(path, header, roles, known.chunks(path, names, chunk_points) if names else ())
     pending, first, found = dict(plan.notes), 0, 0
     for columns in known.chunks(path, plan.roles.columns, chunk_points):
@@ -143,8 +143,9 @@ def read_cloud(path: str | Path, *, label_field: str | None = None) -> RawCloud:
         values = [getattr(chunk, part) for chunk in chunks]
         return None if values[0] is None else np.concatenate(values)
 
+    coord = np.concatenate([chunk.coord for chunk in chunks])
     parts = {part: joined(part) for part in ("color", "intensity", "normal", "label")}
-    return RawCloud(coord=np.concatenate([chunk.coord for chunk in chunks]), notes=dict(notes), **parts)
+    return RawCloud(coord, **parts, label_field=chunks[0].label_field, notes=dict(notes))
 
 
 def check_target(source: Path, target: Path) -> None:

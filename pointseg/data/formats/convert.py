@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.data.formats.format import VALID, Columns, Header
-from pointseg.data.formats.roles import Roles
+from pointseg.data.formats.roles import Roles, Three, find_roles
 from pointseg.errors import InputError
 
 
@@ -28,6 +28,7 @@ class RawCloud:
         intensity: (N,) float32 as in the file.
         normal: (N, 3) float32 as in the file.
         label: (N,) class ids as in the file, whole numbers or words; None without labels.
+        label_field: The field they are from; None without labels.
         notes: What was assumed or left out -> number of points it concerns.
     """
 
@@ -36,6 +37,7 @@ class RawCloud:
     intensity: np.ndarray | None = None
     normal: np.ndarray | None = None
     label: np.ndarray | None = None
+    label_field: str | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -81,6 +83,7 @@ class Plan:
             intensity=_finite(intensity, "intensities", notes),
             normal=_finite(normal, "normals", notes),
             label=None if roles.label is None else self._label(columns[roles.label], rows),
+            label_field=roles.label,
             notes={text: count for text, count in notes.items() if count},
         )
 
@@ -134,53 +137,80 @@ def make_plan(path: Path, header: Header, roles: Roles, chunks: Iterable[Columns
         roles: Its columns' roles.
         chunks: The columns of ``surveyed``; read no further than needed.
     """
-    notes = dict(header.notes)
+    held, high = _survey(path, header, roles, chunks)
+    roles, said = _without_empty(path, header, roles, held)
     if roles.other_labels:
-        notes[f"labels from {roles.label}, not from {', '.join(roles.other_labels)}"] = header.num_points
-    held, high = _survey(header, roles, chunks)
-    if not roles.label_named and roles.label in header.mandatory - held:
-        notes[f"{roles.label} is 0 throughout: taken as never classified, no labels"] = header.num_points
-        roles = replace(roles, label=None)
-    if roles.intensity in header.mandatory - held:
-        notes[f"{roles.intensity} is 0 throughout: taken as absent"] = header.num_points
-        roles = replace(roles, intensity=None)
-    if roles.color and header.mandatory.issuperset(roles.color) and not held.intersection(roles.color):
-        notes["the colours are 0 throughout: taken as absent"] = header.num_points
-        return Plan(path, replace(roles, color=None), "bytes", notes)
-    kinds = {header.columns[name] for name in roles.color or ()}
-    if not roles.color or kinds == {np.dtype(np.uint8)}:
-        return Plan(path, roles, "bytes", notes)
+        said.append(f"labels from {roles.label}, not from {', '.join(roles.other_labels)}")
+    rule, why = _color_rule(header, roles.color, high)
+    return Plan(path, roles, rule, dict(header.notes) | dict.fromkeys([*said, *why], header.num_points))
+
+
+def surveyed(path: Path, header: Header, roles: Roles) -> tuple[str, ...]:
+    """The columns that a decision about the whole file needs; none for most files."""
+    single = [name for name in (roles.label, roles.intensity) if name in header.mandatory]
+    return tuple(dict.fromkeys([*_wide_colors(path, header, roles), *single]))
+
+
+def _wide_colors(path: Path, header: Header, roles: Roles) -> list[str]:
+    """The columns of more than 8 bits that are colours, or would be if those were empty."""
+    colors = [*(roles.color or ()), *(_spare(path, header).color or ())]
+    return [name for name in dict.fromkeys(colors) if header.columns[name] != np.uint8]
+
+
+def _spare(path: Path, header: Header) -> Roles:
+    """The roles without the columns that the format forces on every file."""
+    return find_roles(path, [name for name in header.columns if name not in header.mandatory], None)
+
+
+def _survey(
+    path: Path, header: Header, roles: Roles, chunks: Iterable[Columns]
+) -> tuple[set[str], Mapping[str, float]]:
+    """The columns that are not 0 throughout, and the highest value of those of colours."""
+    names = surveyed(path, header, roles)
+    high = dict.fromkeys(_wide_colors(path, header, roles), 0.0)
+    single = {roles.label, roles.intensity}.intersection(header.mandatory)
+    first = [name for name in roles.color or () if name in high]
+    held: set[str] = set()
+    for columns in chunks:
+        held |= {name for name in names if columns[name].any()}
+        high |= {name: max(most, float(columns[name].max(initial=0))) for name, most in high.items()}
+        if single <= held and (not first or max(high[name] for name in first) > 255):
+            break
+    return held, high
+
+
+def _without_empty(path: Path, header: Header, roles: Roles, held: set[str]) -> tuple[Roles, list[str]]:
+    """The roles with the next usual name in place of columns that only the format put there; what was decided."""
+    spare, empty, said = _spare(path, header), header.mandatory - held, []
+    if roles.label in empty and not roles.label_named:
+        instead = "no labels" if spare.label is None else f"{spare.label} read instead"
+        said.append(f"{roles.label} is 0 throughout: taken as never classified, {instead}")
+        roles = replace(roles, label=spare.label, other_labels=spare.other_labels)
+    if roles.intensity in empty:
+        instead = "taken as absent" if spare.intensity is None else f"{spare.intensity} read instead"
+        said.append(f"{roles.intensity} is 0 throughout: {instead}")
+        roles = replace(roles, intensity=spare.intensity)
+    if roles.color and empty.issuperset(roles.color):
+        instead = "taken as absent" if spare.color is None else f"{' '.join(spare.color)} read instead"
+        said.append(f"the colours are 0 throughout: {instead}")
+        roles = replace(roles, color=spare.color)
+    return roles, said
+
+
+def _color_rule(header: Header, color: Three | None, high: Mapping[str, float]) -> tuple[str, list[str]]:
+    """``Plan.color_rule``, and why, where that is not plain."""
+    kinds = {header.columns[name] for name in color or ()}
+    if not color or kinds == {np.dtype(np.uint8)}:
+        return "bytes", []
     floats = any(kind.kind == "f" for kind in kinds)
-    rule = "words" if high > 255 else "share" if floats and high <= 1 else "bytes"
-    what = {
+    most = max(high[name] for name in color if name in high)
+    rule = "words" if most > 255 else "share" if floats and most <= 1 else "bytes"
+    why = {
         "words": "colours reach beyond 255: taken as 16 bit and divided by 256",
         "share": "no colour is beyond 1: taken as 0..1 and multiplied by 255",
         "bytes": "16-bit colours without a value beyond 255: taken as 8 bit" if np.dtype(np.uint16) in kinds else "",
     }[rule]
-    return Plan(path, roles, rule, notes | ({what: header.num_points} if what else {}))
-
-
-def surveyed(header: Header, roles: Roles) -> tuple[str, ...]:
-    """The columns that a decision about the whole file needs; none for most files."""
-    colors = [name for name in roles.color or () if header.columns[name] != np.uint8]
-    single = [name for name in (roles.label, roles.intensity) if name in header.mandatory]
-    return tuple(dict.fromkeys([*colors, *single]))
-
-
-def _survey(header: Header, roles: Roles, chunks: Iterable[Columns]) -> tuple[set[str], float]:
-    """The columns that are not 0 throughout, and the highest colour value."""
-    names = surveyed(header, roles)
-    colors = [name for name in names if name in (roles.color or ())]
-    held: set[str] = set()
-    high = 0.0
-    for columns in chunks:
-        held |= {name for name in names if columns[name].any()}
-        if colors:
-            high = max([high, *(float(columns[name].max(initial=0)) for name in colors)])
-        single_done = all(name in held for name in names if name not in colors)
-        if single_done and (not colors or high > 255):
-            break
-    return held, high
+    return rule, [why] if why else []
 
 
 def _stack(columns: Columns, names: tuple[str, str, str]) -> np.ndarray:

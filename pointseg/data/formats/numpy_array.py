@@ -5,12 +5,13 @@ The file is mapped into memory. Arrays of Python objects are pickles and refused
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pointseg.data.formats.format import Columns, Format, Header, extend_rows, extended, reading
+from pointseg.data.formats.roles import plain_name
 from pointseg.data.npy import map_npy, mapped_slices
 from pointseg.errors import InputError
 
@@ -23,14 +24,37 @@ THREE_COLUMNS = {
 _COPY_ROWS = 1_000_000
 
 
-def columns_of(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, tuple[str, int | None]]:
-    """The columns one field makes: column -> (field, index within the field).
+Where = dict[str, tuple[str, int | None]]
+"""Column -> (field, index within the field)."""
+
+
+def columns_of(fields: Iterable[tuple[str, np.dtype, tuple[int, ...]]]) -> tuple[Where, list[str]]:
+    """The columns that fields make, and what was left out: each column is of one field, the first by its usual name.
 
     Args:
-        name: Of the field.
-        dtype: Of its values.
-        shape: Of one point's value: () or (C,).
+        fields: Name, type and shape of one point's value, () or (C,).
     """
+    where: Where = {}
+    owner: dict[str, str] = {}
+    left_out: list[str] = []
+    for name, dtype, shape in sorted(fields, key=lambda field: usual_rank(field[0])):
+        columns = _columns(name, dtype, shape)
+        first = next((owner[plain_name(column)] for column in columns if plain_name(column) in owner), None)
+        if first is not None:
+            left_out.append(f"{name} left out: {first} is read in its place")
+            continue
+        where |= columns
+        owner |= dict.fromkeys(columns, name) if len(columns) == 3 else {}
+    return where, left_out
+
+
+def usual_rank(name: str) -> int:
+    """The place of a field among the usual names of (N, 3) arrays; behind them for any other."""
+    names = list(THREE_COLUMNS)
+    return names.index(name.casefold()) if name.casefold() in THREE_COLUMNS else len(names)
+
+
+def _columns(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Where:
     if dtype.kind not in "biufU":
         return {}
     if shape in ((), (1,)):
@@ -59,12 +83,9 @@ def _names(array: np.ndarray) -> tuple[str, ...]:
     return named + tuple(f"column_{i + 1}" for i in range(len(named), array.shape[1]))
 
 
-def _where(array: np.ndarray) -> dict[str, tuple[str, int | None]]:
-    where: dict[str, tuple[str, int | None]] = {}
-    for name in array.dtype.names or ():
-        kind = array.dtype[name]
-        where |= columns_of(name, kind.base, kind.shape)
-    return where
+def _where(array: np.ndarray) -> tuple[Where, list[str]]:
+    kinds = {name: array.dtype[name] for name in array.dtype.names or ()}
+    return columns_of((name, kind.base, kind.shape) for name, kind in kinds.items())
 
 
 def _header(path: Path) -> Header:
@@ -73,18 +94,19 @@ def _header(path: Path) -> Header:
     if array.dtype.names is None:
         notes = {f"an array without names: columns taken as {' '.join(names)}": len(array)}
         return Header(len(array), names, dict.fromkeys(names, array.dtype.newbyteorder("=")), notes=notes)
-    kinds = {column: array.dtype[name].base.newbyteorder("=") for column, (name, _) in _where(array).items()}
-    return Header(len(array), names, kinds)
+    where, left_out = _where(array)
+    kinds = {column: array.dtype[name].base.newbyteorder("=") for column, (name, _) in where.items()}
+    return Header(len(array), names, kinds, notes=dict.fromkeys(left_out, len(array)))
 
 
 def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Columns]:
     array = _load(path)
-    names, where = _names(array), _where(array)
+    names, (where, _) = _names(array), _where(array)
     for _, rows in mapped_slices(array, chunk_points):
         yield {name: _column(rows, names, where, name) for name in wanted}
 
 
-def _column(rows: np.ndarray, names: Sequence[str], where: dict[str, tuple[str, int | None]], name: str) -> np.ndarray:
+def _column(rows: np.ndarray, names: Sequence[str], where: Where, name: str) -> np.ndarray:
     if rows.dtype.names is None:
         values = rows[:, names.index(name)]
     else:

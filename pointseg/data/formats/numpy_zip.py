@@ -20,7 +20,7 @@ from typing import IO
 import numpy as np
 
 from pointseg.data.formats.format import Columns, Format, Header, reading, writing
-from pointseg.data.formats.numpy_array import THREE_COLUMNS, columns_of
+from pointseg.data.formats.numpy_array import THREE_COLUMNS, Where, columns_of, usual_rank
 from pointseg.data.formats.roles import plain_name
 from pointseg.data.npy import read_npy_header
 from pointseg.errors import InputError
@@ -87,11 +87,11 @@ def _members(path: Path) -> dict[str, _Member]:
     return members
 
 
-def _points(path: Path, members: dict[str, _Member]) -> tuple[int, dict[str, tuple[str, int | None]]]:
-    """N, and where each column is."""
+def _points(path: Path, members: dict[str, _Member]) -> tuple[int, Where, list[str]]:
+    """N, where each column is, and what was left out."""
     lengths = [
         m.shape[0]
-        for m in members.values()
+        for m in sorted(members.values(), key=lambda member: usual_rank(member.name))
         if (m.name.casefold() in THREE_COLUMNS and THREE_COLUMNS[m.name.casefold()][0] == "x" and m.shape[1:] == (3,))
         or (plain_name(m.name) == "x" and len(m.shape) == 1)
     ]
@@ -100,24 +100,21 @@ def _points(path: Path, members: dict[str, _Member]) -> tuple[int, dict[str, tup
         raise InputError(
             f"{path} has no coordinates: neither coord (N, 3) nor x, y, z; its arrays are {held or 'none'}"
         )
-    where: dict[str, tuple[str, int | None]] = {}
-    for member in members.values():
-        if member.shape[:1] == (lengths[0],):
-            where |= columns_of(member.name, member.dtype, member.shape[1:])
-    return lengths[0], where
+    rows = [member for member in members.values() if member.shape[:1] == (lengths[0],)]
+    return lengths[0], *columns_of((member.name, member.dtype, member.shape[1:]) for member in rows)
 
 
 def _header(path: Path) -> Header:
     members = _members(path)
-    count, where = _points(path, members)
+    count, where, left_out = _points(path, members)
     fields = tuple(m.name for m in members.values() if m.shape[:1] == (count,))
     kinds = {column: members[name].dtype.newbyteorder("=") for column, (name, _) in where.items()}
-    return Header(count, fields, kinds)
+    return Header(count, fields, kinds, notes=dict.fromkeys(left_out, count))
 
 
 def _chunks(path: Path, wanted: Sequence[str], chunk_points: int) -> Iterator[Columns]:
     members = _members(path)
-    count, where = _points(path, members)
+    count, where, _ = _points(path, members)
     names = dict.fromkeys(where[column][0] for column in wanted)
     with reading(path, "NPZ", *_DAMAGED), ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))

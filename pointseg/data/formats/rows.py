@@ -74,7 +74,8 @@ def is_number(cell: str) -> bool:
 
 
 def _parse(block: list[str], rows: RowFormat, wanted: Sequence[str], first: int) -> Columns | None:
-    if not any(map(str.strip, block)):
+    lines = [line for line in block if line.strip()]
+    if not lines:
         return None
     codes: dict[str, dict[str, int]] = {name: {} for name in rows.words}
     # Words become numbers while they are read, so that one strict parse sees every column of every line.
@@ -83,7 +84,7 @@ def _parse(block: list[str], rows: RowFormat, wanted: Sequence[str], first: int)
     }
     try:
         table = np.loadtxt(
-            block,
+            lines,
             dtype=np.dtype([(f"c{i}", np.float64) for i in range(len(rows.names))]),
             comments=None,
             delimiter=rows.delimiter,

@@ -144,6 +144,30 @@ def test_a_file_that_was_never_classified_has_no_labels(tmp_path):
         "the colours are 0 throughout: taken as absent": 300,
     }
 
+    def others(las):
+        blank(las)
+        extra = [laspy.ExtraBytesParams(name, "u2") for name in ("label", "gt", "Reflectance", *"rgb")]
+        las.add_extra_dims(extra)
+        las.label, las.gt, las.Reflectance = np.arange(300) % 3, np.full(300, 9), np.full(300, 700)
+        las.r, las.g, las.b = np.full(300, 512), np.zeros(300), np.full(300, 65535)
+
+    make(tmp_path / "c.laz", 7, change=others)
+    found = read_cloud(tmp_path / "c.laz")
+    assert (found.label.tolist(), found.label_field) == ([0, 1, 2] * 100, "label")
+    assert set(found.intensity) == {700}
+    assert set(map(tuple, found.color.tolist())) == {(2, 0, 255)}
+    assert found.notes == dict.fromkeys(
+        [
+            "classification is 0 throughout: taken as never classified, label read instead",
+            "intensity is 0 throughout: Reflectance read instead",
+            "the colours are 0 throughout: r g b read instead",
+            "labels from label, not from gt",
+            "colours reach beyond 255: taken as 16 bit and divided by 256",
+        ],
+        300,
+    )
+    assert not read_cloud(tmp_path / "c.laz", label_field="classification").label.any(), "asked for by name"
+
     def last_only(las):
         blank(las)
         las.classification[-1], las.intensity[-1], las.blue[-1] = 2, 1, 9

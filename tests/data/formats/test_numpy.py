@@ -70,6 +70,29 @@ def test_single_columns_in_a_zip(tmp_path):
     assert np.concatenate([chunk.label for chunk in chunks]).tolist() == ["a", "bb"] * 5
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_arrays_for_one_thing_the_more_usual_name_is_read(tmp_path, order):
+    """Whatever their order in the file; the other is said to be left out."""
+    more = {"x": COORD[:, 0] + 50, "colors": np.full((10, 3), 7, np.uint8), "color": np.full((10, 3), 8, np.uint8)}
+    arrays = dict(list(({"coord": COORD, "points": COORD + 9} | more).items())[::order])
+    np.savez(tmp_path / "a.npz", **arrays)
+    table = np.empty(10, [(name, array.dtype, array.shape[1:]) for name, array in arrays.items()])
+    for name, array in arrays.items():
+        table[name] = array
+    np.save(tmp_path / "b.npy", table)
+    said = [f"{name} left out: {first} is read in its place" for name, first in (("points", "coord"), ("x", "coord"))]
+    for name in ("a.npz", "b.npy"):
+        found = read_cloud(tmp_path / name)
+        np.testing.assert_array_equal(found.coord, COORD)
+        assert (found.color == 8).all()
+        assert found.notes == dict.fromkeys([*said, "colors left out: color is read in its place"], 10)
+        assert set(inspect_cloud(tmp_path / name).fields) == set(arrays), (
+            "nothing of the file is lost when it is copied"
+        )
+    np.savez(tmp_path / "a.npz", points=np.zeros((4, 3)), coord=COORD)
+    assert len(read_cloud(tmp_path / "a.npz").coord) == 10, "the coordinates say how many points there are"
+
+
 class Trap:
     def __reduce__(self):
         return (pytest.fail, ("a pickle was executed",))

@@ -57,6 +57,18 @@ def test_words_as_labels_across_chunks(path):
     assert np.concatenate([chunk.label for chunk in iter_cloud(path, chunk_points=2)]).tolist() == words
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_lines_of_blanks_are_passed_over(path, delimiter):
+    rows = ["x y z class", "1 2 3 wood", "~~~", "4 5 6 7 8", ""]
+    path.write_text("\n".join(rows).replace(" ", delimiter).replace("~", " "))
+    for chunk_points in (1, 100):
+        with pytest.raises(InputError, match="line 4: 5 columns where 4 are expected"):
+            list(iter_cloud(path, chunk_points=chunk_points))
+    path.write_text(path.read_text().replace(f"7{delimiter}8", "wood"))
+    found = read_cloud(path)
+    assert (found.coord.tolist(), found.label.tolist()) == ([[1, 2, 3], [4, 5, 6]], ["wood", "wood"])
+
+
 def test_large_coordinates_keep_their_digits(path):
     path.write_text("x,y,z\n651234.1234567,6861000.7654321,-0.0000001\n")
     assert read_cloud(path).coord.tolist() == [[651234.1234567, 6861000.7654321, -0.0000001]]
