@@ -14,13 +14,16 @@ from pointseg.minkowski.broadcast import (
     MinkowskiBroadcast,
     MinkowskiBroadcastAddition,
     MinkowskiBroadcastConcatenation,
+    MinkowskiBroadcastFunction,
     MinkowskiBroadcastMultiplication,
 )
 from pointseg.minkowski.common import MinkowskiModuleBase, convert_to_int_tensor
 from pointseg.minkowski.convolution import (
     MinkowskiChannelwiseConvolution,
     MinkowskiConvolution,
+    MinkowskiConvolutionFunction,
     MinkowskiConvolutionTranspose,
+    MinkowskiConvolutionTransposeFunction,
     MinkowskiGenerativeConvolutionTranspose,
 )
 from pointseg.minkowski.coordinate_manager import CoordinateManager
@@ -44,25 +47,14 @@ from pointseg.minkowski.environment import (
     set_gpu_allocator,
     set_memory_manager_backend,
 )
-from pointseg.minkowski.functions import (
-    MinkowskiBroadcastFunction,
-    MinkowskiConvolutionFunction,
-    MinkowskiConvolutionTransposeFunction,
-    MinkowskiGlobalPoolingFunction,
-    MinkowskiInstanceNormFunction,
-    MinkowskiInterpolationFunction,
-    MinkowskiLocalPoolingFunction,
-    MinkowskiLocalPoolingTransposeFunction,
-    MinkowskiPruningFunction,
-    MinkowskiUnionFunction,
-)
 from pointseg.minkowski.global_pooling import (
     MinkowskiGlobalAvgPooling,
     MinkowskiGlobalMaxPooling,
     MinkowskiGlobalPooling,
+    MinkowskiGlobalPoolingFunction,
     MinkowskiGlobalSumPooling,
 )
-from pointseg.minkowski.interpolation import MinkowskiInterpolation
+from pointseg.minkowski.interpolation import MinkowskiInterpolation, MinkowskiInterpolationFunction
 from pointseg.minkowski.kernel import KernelGenerator, get_kernel_volume
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.names import register
@@ -101,6 +93,7 @@ from pointseg.minkowski.nonlinearity import (
 from pointseg.minkowski.normalization import (
     MinkowskiBatchNorm,
     MinkowskiInstanceNorm,
+    MinkowskiInstanceNormFunction,
     MinkowskiStableInstanceNorm,
     MinkowskiSyncBatchNorm,
 )
@@ -123,11 +116,13 @@ from pointseg.minkowski.ops import (
 )
 from pointseg.minkowski.pooling import (
     MinkowskiAvgPooling,
+    MinkowskiLocalPoolingFunction,
+    MinkowskiLocalPoolingTransposeFunction,
     MinkowskiMaxPooling,
     MinkowskiPoolingTranspose,
     MinkowskiSumPooling,
 )
-from pointseg.minkowski.pruning import MinkowskiPruning
+from pointseg.minkowski.pruning import MinkowskiPruning, MinkowskiPruningFunction
 from pointseg.minkowski.sharing import (
     clear_global_coordinate_manager,
     global_coordinate_manager,
@@ -143,7 +138,7 @@ from pointseg.minkowski.sparse_matrix import (
 )
 from pointseg.minkowski.sparse_tensor import SparseTensor
 from pointseg.minkowski.tensor_field import TensorField
-from pointseg.minkowski.union import MinkowskiUnion
+from pointseg.minkowski.union import MinkowskiUnion, MinkowskiUnionFunction
 
 # The version of the API; code written for MinkowskiEngine asks for it.
 __version__ = "0.5.4"

@@ -7,7 +7,11 @@ from torch import Tensor
 
 from pointseg.errors import InputError
 from pointseg.minkowski.common import MinkowskiModuleBase
+from pointseg.minkowski.coordinate_manager import CoordinateManager
 from pointseg.minkowski.enums import BroadcastMode
+from pointseg.minkowski.keys import keyed
+from pointseg.minkowski.manager import CoordinateMapKey
+from pointseg.minkowski.reduce import repeat_rows
 from pointseg.minkowski.sparse_tensor import SparseTensor
 from pointseg.minkowski.tensor import check_same_manager
 
@@ -37,8 +41,24 @@ def spread(input: SparseTensor, input_glob: SparseTensor) -> Tensor:
             f"batch entry {int(entry[~known][0])} of the input has no row in input_glob, which has rows for "
             f"{len(entries)} entries: pool a tensor that holds every entry of the input."
         )
-    # Unlike indexing, index_select adds up the gradients of repeated rows in a fixed order on the CPU.
-    return torch.index_select(input_glob.F, 0, order[torch.searchsorted(entries, entry)])
+    return repeat_rows(input_glob.F, order[torch.searchsorted(entries, entry)])
+
+
+class MinkowskiBroadcastFunction:
+    @staticmethod
+    def apply(
+        input_features: Tensor,
+        input_features_global: Tensor,
+        operation_type: BroadcastMode,
+        in_coords_key: CoordinateMapKey,
+        glob_coords_key: CoordinateMapKey,
+        coords_manager: CoordinateManager,
+    ) -> Tensor:
+        """(V, C)."""
+        x = keyed(input_features, in_coords_key, coords_manager)
+        return OPERATIONS[operation_type](
+            input_features, spread(x, keyed(input_features_global, glob_coords_key, coords_manager))
+        )
 
 
 class MinkowskiBroadcastBase(MinkowskiModuleBase):
@@ -49,6 +69,7 @@ class MinkowskiBroadcastBase(MinkowskiModuleBase):
         if not isinstance(operation_type, BroadcastMode):
             raise InputError(f"operation_type is {operation_type!r}, but it must be a BroadcastMode.")
         self.operation_type = operation_type
+        self.broadcast = MinkowskiBroadcastFunction()
 
     def forward(self, input: SparseTensor, input_glob: SparseTensor) -> SparseTensor:
         return input.with_features(OPERATIONS[self.operation_type](input.F, spread(input, input_glob)))

@@ -7,12 +7,50 @@ import torch
 from torch import Tensor, nn
 
 from pointseg.errors import InputError
-from pointseg.minkowski.convolve import channelwise_convolve, convolve
+from pointseg.minkowski.convolve import channelwise_convolve, convolve, product_dtype
+from pointseg.minkowski.coordinate_manager import CoordinateManager
 from pointseg.minkowski.enums import ConvolutionMode, RegionType
 from pointseg.minkowski.kernel import KernelGenerator
+from pointseg.minkowski.keys import keyed, settled
 from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer, kernel_map
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.sparse_tensor import SparseTensor
+
+
+def convolved(
+    x: SparseTensor, key: CoordinateMapKey, kernel: Tensor, generator: KernelGenerator, is_transpose: bool
+) -> Tensor:
+    """(V_out, C_out) features of ``x`` convolved onto the map ``key``; ``kernel`` (K, C_in, C_out) or (C_in, C_out)."""
+    if kernel.ndim == 3:
+        return convolve(x.F, kernel, kernel_map(x, key, generator, is_transpose))
+    if key == x.coordinate_map_key:
+        dtype = product_dtype(x.F, kernel)
+        return x.F.to(dtype) @ kernel.to(dtype)
+    return convolve(x.F, kernel[None], kernel_map(x, key, generator, is_transpose))
+
+
+class MinkowskiConvolutionFunction:
+    is_transpose = False
+
+    @classmethod
+    def apply(
+        cls,
+        input_features: Tensor,
+        kernel_weights: Tensor,
+        kernel_generator: KernelGenerator,
+        convolution_mode: ConvolutionMode,
+        in_coordinate_map_key: CoordinateMapKey,
+        out_coordinate_map_key: CoordinateMapKey | None = None,
+        coordinate_manager: CoordinateManager | None = None,
+    ) -> Tensor:
+        """(V_out, C_out); ``kernel_weights`` (K, C_in, C_out)."""
+        x = keyed(input_features, in_coordinate_map_key, coordinate_manager)
+        key = settled(out_coordinate_map_key, x, kernel_generator, cls.is_transpose)
+        return convolved(x, key, kernel_weights, kernel_generator, cls.is_transpose)
+
+
+class MinkowskiConvolutionTransposeFunction(MinkowskiConvolutionFunction):
+    is_transpose = True
 
 
 class MinkowskiConvolutionBase(NeighbourhoodLayer):
@@ -45,6 +83,7 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.convolution_mode = convolution_mode
+        self.conv = MinkowskiConvolutionTransposeFunction() if is_transpose else MinkowskiConvolutionFunction()
         only_centre = not any(any(offset) for offset in kernel_generator.unit_offsets)
         self.use_mm = only_centre and not kernel_generator.is_strided
         self.kernel = self.make_kernel()
@@ -85,17 +124,6 @@ class MinkowskiConvolutionBase(NeighbourhoodLayer):
             f"in={self.in_channels}, out={self.out_channels}, kernel_size={size}, "
             f"stride={list(kernel.kernel_stride)}, dilation={list(kernel.kernel_dilation)}"
         )
-
-
-def convolved(
-    x: SparseTensor, key: CoordinateMapKey, kernel: Tensor, generator: KernelGenerator, is_transpose: bool
-) -> Tensor:
-    """(V_out, C_out) features of ``x`` convolved onto the map ``key``; ``kernel`` (K, C_in, C_out) or (C_in, C_out)."""
-    if kernel.ndim == 3:
-        return convolve(x.F, kernel, kernel_map(x, key, generator, is_transpose))
-    if key == x.coordinate_map_key:
-        return x.F @ kernel
-    return convolve(x.F, kernel[None], kernel_map(x, key, generator, is_transpose))
 
 
 class MinkowskiConvolution(MinkowskiConvolutionBase):

@@ -33,22 +33,33 @@ def convolve(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
         InputError: channels, rows, dtypes or devices do not fit.
     """
     _check(features, kernel, kernel_map)
-    device_type = features.device.type
-    dtype = features.dtype
-    if torch.is_autocast_enabled(device_type) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(device_type)
-    elif features.dtype != kernel.dtype:
-        raise InputError(
-            f"features are {features.dtype} and the kernel is {kernel.dtype}: convert one, or run under torch.autocast."
-        )
+    dtype = product_dtype(features, kernel)
     swapped: list[Tensor] = []
     layout: list[int] = []
     if torch.is_grad_enabled() and (features.requires_grad or kernel.requires_grad):
         swapped, layout = kernel_map.swapped().tensors(), kernel_map.swapped().layout.numbers()
-    with torch.autocast(device_type, enabled=False):
+    with torch.autocast(features.device.type, enabled=False):
         return sparse_convolution(
             features.to(dtype), kernel, kernel_map.tensors(), kernel_map.layout.numbers(), swapped, layout
         )
+
+
+def product_dtype(features: Tensor, kernel: Tensor) -> torch.dtype:
+    """The dtype in which features and kernel are multiplied: autocast's where it is on, else their own.
+
+    Raises:
+        InputError: they are on different devices, or of different dtypes without autocast.
+    """
+    if features.device != kernel.device:
+        raise InputError(f"features are on {features.device} and the kernel on {kernel.device}: move one of them.")
+    device_type = features.device.type
+    if torch.is_autocast_enabled(device_type) and features.dtype != torch.float64:
+        return torch.get_autocast_dtype(device_type)
+    if features.dtype != kernel.dtype:
+        raise InputError(
+            f"features are {features.dtype} and the kernel is {kernel.dtype}: convert one, or run under torch.autocast."
+        )
+    return features.dtype
 
 
 def channelwise_convolve(features: Tensor, kernel: Tensor | None, kernel_map: KernelMap) -> Tensor:
@@ -117,5 +128,3 @@ def _check(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> None:
             f"features have shape {tuple(features.shape)}, but this convolution takes ({kernel_map.n_in}, "
             f"{kernel.shape[1]}): rows of the coordinate map by input channels."
         )
-    if features.device != kernel.device:
-        raise InputError(f"features are on {features.device} and the kernel on {kernel.device}: move one of them.")

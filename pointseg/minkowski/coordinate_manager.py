@@ -12,8 +12,8 @@ from torch import Tensor
 from pointseg.errors import InputError
 from pointseg.minkowski import manager
 from pointseg.minkowski.enums import CoordinateMapType, GPUMemoryAllocatorType, MinkowskiAlgorithm, RegionType
-from pointseg.minkowski.interpolation_map import corners
-from pointseg.minkowski.kernel import KernelGenerator, int_tuple
+from pointseg.minkowski.interpolation_map import corners, joined
+from pointseg.minkowski.kernel import KernelGenerator, int_tuple, stride_tuple
 from pointseg.minkowski.manager import CoordinateMapKey
 
 KeyOrStride = CoordinateMapKey | Sequence[int] | Tensor | int
@@ -151,8 +151,7 @@ class CoordinateManager(manager.CoordinateManager):
 
     def interpolation_map_weight(self, key: CoordinateMapKey, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(rows of the map, samples, weights)`` of D-linear interpolation at real samples (M, 1+D)."""
-        rows, query, weights = (torch.cat(part) for part in zip(*corners(self, key, samples), strict=True))
-        return rows, query, weights
+        return joined(corners(self, key, samples))
 
     def kernel_map(
         self,
@@ -207,7 +206,7 @@ class CoordinateManager(manager.CoordinateManager):
 
     def get_unique_coordinate_map_key(self, tensor_stride: Any) -> CoordinateMapKey:
         """A key that no map has."""
-        return self._new_key(int_tuple(tensor_stride, self.D, "tensor_stride"), "")
+        return self._new_key(stride_tuple(tensor_stride, self.D), "")
 
     def _voxels(self, field: CoordinateMapKey) -> CoordinateMapKey:
         return self.field_to_sparse(field, (1,) * self.D)[0]

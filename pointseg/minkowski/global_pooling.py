@@ -5,12 +5,28 @@ from torch import Tensor
 
 from pointseg.errors import InputError
 from pointseg.minkowski.common import MinkowskiModuleBase
+from pointseg.minkowski.coordinate_manager import CoordinateManager
 from pointseg.minkowski.enums import PoolingMode
+from pointseg.minkowski.keys import keyed, settle
 from pointseg.minkowski.layer import Coordinates
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.nonlinearity import Rows
 from pointseg.minkowski.sparse_tensor import SparseTensor, given_key
 from pointseg.minkowski.tensor_field import TensorField
+
+
+class MinkowskiGlobalPoolingFunction:
+    @staticmethod
+    def apply(
+        input_features: Tensor,
+        pooling_mode: PoolingMode,
+        in_coordinate_map_key: CoordinateMapKey,
+        out_coordinate_map_key: CoordinateMapKey | None = None,
+        coordinate_manager: CoordinateManager | None = None,
+    ) -> Tensor:
+        """(B, C), one row for each batch entry that has rows."""
+        x = keyed(input_features, in_coordinate_map_key, coordinate_manager)
+        return globally_pooled(x, pooling_mode, settle(out_coordinate_map_key, origin_key(x)))
 
 
 class MinkowskiGlobalPooling(MinkowskiModuleBase):
@@ -27,13 +43,19 @@ class MinkowskiGlobalPooling(MinkowskiModuleBase):
         super().__init__()
         _kind(mode)
         self.pooling_mode = mode
+        self.pooling = MinkowskiGlobalPoolingFunction()
 
     def forward(self, input: Rows, coordinates: Coordinates = None) -> SparseTensor:
-        """``input`` is a sparse tensor or a field; ``coordinates`` replaces the output's by as many others."""
-        manager = input.coordinate_manager
+        """``input`` is a sparse tensor or a field.
+
+        ``coordinates`` replaces the output's: one row for each batch entry that has rows, in any order.
+
+        Raises:
+            InputError: ``coordinates`` have no row for an entry of the input, more than one, or rows of other entries.
+        """
         key = _output_key(input, coordinates)
-        features = globally_pooled(input, self.pooling_mode)
-        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)
+        features = globally_pooled(input, self.pooling_mode, key)
+        return SparseTensor(features, coordinate_map_key=key, coordinate_manager=input.coordinate_manager)
 
     def extra_repr(self) -> str:
         return f"mode={self.pooling_mode}"
@@ -68,11 +90,23 @@ def origin_key(x: SparseTensor | TensorField) -> CoordinateMapKey:
     return x.coordinate_manager.origin(x.coordinate_map_key)
 
 
-def globally_pooled(x: SparseTensor | TensorField, mode: PoolingMode) -> Tensor:
-    """(B, C), one row for each batch entry that has rows, ascending."""
+def globally_pooled(x: SparseTensor | TensorField, mode: PoolingMode, key: CoordinateMapKey) -> Tensor:
+    """(B, C), one row for each batch entry that has rows, in the order of the map ``key``."""
     kind = _kind(mode)
     reduced = [_REDUCE[kind](x.F[rows]) for rows in entry_rows(x)]
-    return torch.stack(reduced) if reduced else x.F[:0]
+    ascending = torch.stack(reduced) if reduced else x.F[:0]
+    return ascending if key == origin_key(x) else ascending[_places(x, key)]
+
+
+def _places(x: SparseTensor | TensorField, key: CoordinateMapKey) -> Tensor:
+    """(B,) int64: which of the entries that have rows, ascending, each row of the map ``key`` belongs to."""
+    entries, wanted = (x.coordinate_manager.get_coordinates(k)[:, 0].contiguous() for k in (origin_key(x), key))
+    if not torch.equal(wanted.sort().values, entries):
+        raise InputError(
+            f"coordinates have rows for the batch entries {wanted.tolist()}, but the input has rows in "
+            f"{entries.tolist()}: pass one row for each of them."
+        )
+    return torch.searchsorted(entries, wanted)
 
 
 def entry_rows(x: SparseTensor | TensorField) -> list[Tensor]:

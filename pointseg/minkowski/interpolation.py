@@ -2,11 +2,15 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pointseg.minkowski.common import MinkowskiModuleBase
-from pointseg.minkowski.interpolation_map import corners
+from pointseg.minkowski.coordinate_manager import CoordinateManager
+from pointseg.minkowski.interpolation_map import Corner, corners, joined
+from pointseg.minkowski.keys import keyed
+from pointseg.minkowski.manager import CoordinateMapKey
+from pointseg.minkowski.products import sum_dtype
+from pointseg.minkowski.reduce import repeat_rows
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
@@ -16,11 +20,37 @@ def interpolate(x: SparseTensor, queries: Tensor) -> Tensor:
     Raises:
         InputError: queries are not (M, 1+D), not finite or too large.
     """
-    total = x.F.new_zeros((len(queries), x.F.shape[1]))
-    for rows, query, weight in corners(x.coordinate_manager, x.coordinate_map_key, queries):
-        corner = torch.index_select(x.F, 0, rows)
-        total = total.index_add(0, query, corner * weight[:, None].to(x.dtype))
-    return total
+    return weighted(x.F, corners(x.coordinate_manager, x.coordinate_map_key, queries), len(queries))
+
+
+def weighted(features: Tensor, found: list[Corner], count: int) -> Tensor:
+    """(count, C): for each query the sum of its corners' features times their weights.
+
+    Args:
+        features: (V, C) of the map on which the corners were found.
+        found: :func:`corners` of the queries.
+        count: queries.
+    """
+    dtype = sum_dtype(features.dtype)
+    total = features.new_zeros((count, features.shape[1]), dtype=dtype)
+    for rows, query, weight in found:
+        corner = repeat_rows(features, rows).to(dtype)
+        total = total.index_add(0, query, corner * weight[:, None].to(dtype))
+    return total.to(features.dtype)
+
+
+class MinkowskiInterpolationFunction:
+    @staticmethod
+    def apply(
+        input_features: Tensor,
+        tfield: Tensor,
+        in_coordinate_map_key: CoordinateMapKey,
+        coordinate_manager: CoordinateManager | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features (M, C) at real ``tfield`` (M, 1+D); rows of the map, query numbers and weights that met."""
+        x = keyed(input_features, in_coordinate_map_key, coordinate_manager)
+        found = corners(x.coordinate_manager, in_coordinate_map_key, tfield)
+        return weighted(input_features, found, len(tfield)), *joined(found)
 
 
 class MinkowskiInterpolation(MinkowskiModuleBase):
@@ -35,12 +65,13 @@ class MinkowskiInterpolation(MinkowskiModuleBase):
         super().__init__()
         self.return_kernel_map = return_kernel_map
         self.return_weights = return_weights
+        self.interp = MinkowskiInterpolationFunction()
 
     def forward(self, input: SparseTensor, tfield: Tensor) -> Any:
         """``tfield`` (M, 1+D) real coordinates; returns (M, C) and what was asked for."""
-        result: list[Any] = [interpolate(input, tfield)]
+        found = corners(input.coordinate_manager, input.coordinate_map_key, tfield)
+        result: list[Any] = [weighted(input.F, found, len(tfield))]
         if self.return_kernel_map or self.return_weights:
-            manager, key = input.coordinate_manager, input.coordinate_map_key
-            rows, query, weight = manager.interpolation_map_weight(key, tfield)
+            rows, query, weight = joined(found)
             result += [(rows, query)] * self.return_kernel_map + [weight] * self.return_weights
         return tuple(result) if len(result) > 1 else result[0]

@@ -26,6 +26,18 @@ def int_tuple(value: Any, dimension: int, name: str) -> tuple[int, ...]:
     return tuple(int(entry) for entry in entries)
 
 
+def stride_tuple(value: Any, dimension: int) -> tuple[int, ...]:
+    """A tensor stride as D ints; 0 on an axis that was pooled away.
+
+    Raises:
+        InputError: not one or D ints, or negative.
+    """
+    stride = int_tuple(value, dimension, "tensor_stride")
+    if min(stride) < 0:
+        raise InputError(f"tensor_stride is {value}, but no entry may be negative: pass the distance between rows.")
+    return stride
+
+
 class KernelGenerator:
     """Size, stride, dilation and shape of a kernel.
 
@@ -38,7 +50,7 @@ class KernelGenerator:
         stride: one int or D ints.
         dilation: one int or D ints.
         is_transpose: kept for callers that pass it; the layer decides.
-        region_type: box, cross or listed offsets.
+        region_type: box, cross or listed offsets; a RegionType or its number.
         region_offsets: (K, D) ints for ``RegionType.CUSTOM``.
         expand_coordinates: outputs appear wherever the kernel reaches.
         axis_types: a box or a cross for each axis; makes the kernel a ``RegionType.HYBRID``: a box over the axes of the
@@ -64,6 +76,7 @@ class KernelGenerator:
         if dimension is None or not 1 <= dimension <= 4:
             raise InputError(f"dimension is {dimension}, but it must be 1, 2, 3 or 4: pass dimension=.")
         self.dimension = dimension
+        region_type = _region(region_type)
         self.region_type = region_type if axis_types is None else RegionType.HYBRID
         self.kernel_stride = int_tuple(stride, dimension, "stride")
         self.kernel_dilation = int_tuple(dilation, dimension, "dilation")
@@ -113,11 +126,16 @@ class KernelGenerator:
             and all(min(offset) >= 0 for offset in self.unit_offsets)
         )
 
-    def cell(self) -> "KernelGenerator":
-        """The kernel whose window is the cell that the stride merges: the box from the output row itself, undilated."""
+    def cell(self, tensor_stride: Sequence[int]) -> "KernelGenerator":
+        """The kernel whose window is the cell that the stride merges: the box from the output row itself, undilated.
+
+        Args:
+            tensor_stride: of the finer rows; on an axis where it is 0 there is one place to look at.
+        """
         twin = copy.copy(self)
         twin.region_type, twin.kernel_size, twin.kernel_dilation = _CUBE, self.kernel_stride, (1,) * self.dimension
-        twin.unit_offsets = _box([range(step) for step in self.kernel_stride])
+        steps = zip(self.kernel_stride, tensor_stride, strict=True)
+        twin.unit_offsets = _box([range(step if t else 1) for step, t in steps])
         return twin
 
     def expanding(self, expand_coordinates: bool) -> "KernelGenerator":
@@ -180,7 +198,7 @@ def cross_offsets(size: tuple[int, ...]) -> tuple[Offset, ...]:
 
 def hybrid_offsets(size: tuple[int, ...], axis_types: Sequence[RegionType] | None) -> tuple[Offset, ...]:
     """The order of MinkowskiEngine's ``convert_region_type``: the centre, box axes one after the other, then arms."""
-    kinds = () if axis_types is None else tuple(axis_types)
+    kinds = () if axis_types is None else tuple(map(_region, axis_types))
     if len(kinds) != len(size) or not set(kinds) <= {_CUBE, RegionType.HYPER_CROSS}:
         raise InputError(
             f"axis_types is {axis_types}, but RegionType.HYBRID needs HYPER_CUBE or HYPER_CROSS for each of the "
@@ -204,6 +222,14 @@ def _custom_offsets(offsets: Tensor | None, dimension: int) -> tuple[Offset, ...
     if len(set(points)) != len(points):
         raise InputError("region_offsets names an offset twice; each of the K offsets must be listed once.")
     return points
+
+
+def _region(value: Any) -> RegionType:
+    try:
+        return RegionType(value)
+    except ValueError:
+        names = ", ".join(f"{kind.name} ({kind.value})" for kind in RegionType)
+        raise InputError(f"region_type is {value!r}, but it must be a RegionType or its number: {names}.") from None
 
 
 def _check_positive(name: str, values: tuple[int, ...]) -> None:

@@ -40,7 +40,8 @@ def output_key(
     """Where the output lies: the caller's coordinates, or those that follow from the kernel's stride.
 
     Raises:
-        InputError: a transposed kernel's stride does not divide the input's, or there is no finer map.
+        InputError: a transposed kernel's stride does not divide the input's, which may not be 0, or there is no finer
+            map.
     """
     stride = _output_stride(x, kernel, is_transpose)
     if coordinates is not None:
@@ -72,6 +73,11 @@ def _output_stride(x: SparseTensor, kernel: KernelGenerator, is_transpose: bool)
     steps = list(zip(x.tensor_stride, kernel.kernel_stride, strict=True))
     if not is_transpose:
         return tuple(t * s for t, s in steps)
+    if 0 in x.tensor_stride:
+        raise InputError(
+            f"the input's tensor stride is {x.tensor_stride}, that of a global tensor, but a transposed layer needs a "
+            f"grid to go up from: bring its rows to other coordinates by MinkowskiBroadcast."
+        )
     if any(t % s for t, s in steps):
         raise InputError(
             f"the input's tensor stride {x.tensor_stride} is not divisible by this layer's stride "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pointseg.errors import InputError
-from pointseg.minkowski.kernel import KernelGenerator, int_tuple
+from pointseg.minkowski.kernel import KernelGenerator, int_tuple, stride_tuple
 from pointseg.minkowski.kernel_map import KernelMap
 from pointseg.minkowski.neighbours import CoordinateMap, search, tiled
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first, unique_sorted
@@ -85,11 +85,11 @@ class CoordinateManager:
             The key, and ``(unique_index (V,), inverse_mapping (N,))``, both int64.
 
         Raises:
-            InputError: a negative batch index, or a box too large for int64 keys.
+            InputError: a negative batch index or tensor stride, or a box too large for int32 or for int64 keys.
         """
-        stride = int_tuple(tensor_stride, self.D, "tensor_stride")
+        stride = stride_tuple(tensor_stride, self.D)
+        bounds = Bounds.of(coordinates).floored(stride).check_int32()
         rows = floor_to(coordinates, stride)
-        bounds = Bounds.of(rows)
         if bounds.low[0] < 0:
             raise InputError(f"the smallest batch index is {bounds.low[0]}, but column 0 must hold batch indices >= 0.")
         unique_index, inverse = unique_first(Packing.fit(bounds).keys(rows))
@@ -104,7 +104,7 @@ class CoordinateManager:
 
     def insert_field(self, coordinates: Tensor, tensor_stride: Any = 1, string_id: str = "field") -> CoordinateMapKey:
         """Adds the real-valued rows (N, 1+D) of a :class:`TensorField`; nothing is merged."""
-        key = self._new_key(int_tuple(tensor_stride, self.D, "tensor_stride"), string_id)
+        key = self._new_key(stride_tuple(tensor_stride, self.D), string_id)
         self._fields[key] = coordinates
         return key
 
@@ -130,7 +130,9 @@ class CoordinateManager:
     def stride(self, key: CoordinateMapKey, stride: Any) -> CoordinateMapKey:
         """The key of the map ``stride`` times coarser; the map is made if it is not there yet."""
         steps = int_tuple(stride, self.D, "stride")
-        if all(step == 1 for step in steps):
+        if min(steps) < 1:
+            raise InputError(f"stride is {stride}, but every entry must be at least 1.")
+        if max(steps) == 1:
             return key
         coarse_stride = tuple(t * s for t, s in zip(key.tensor_stride, steps, strict=True))
         coarse = CoordinateMapKey(coarse_stride, key.string_id)
@@ -144,7 +146,7 @@ class CoordinateManager:
 
     def expand(self, key: CoordinateMapKey, offsets: tuple[tuple[int, ...], ...], stride: Any) -> CoordinateMapKey:
         """A new map holding every ``row + offset`` that lies on the grid of ``stride``, in lexicographic order."""
-        source, steps = self.map(key), int_tuple(stride, self.D, "tensor_stride")
+        source, steps = self.map(key), stride_tuple(stride, self.D)
         reach = tuple(max(abs(o[axis]) for o in offsets) for axis in range(self.D))
         packing = Packing.fit(source.bounds.padded(reach).check_int32())
         keys = packing.keys(source.coordinates)
@@ -153,7 +155,7 @@ class CoordinateManager:
         for offset in offsets:
             reached = torch.unique(torch.cat((reached, keys + packing.delta(offset))))
         coordinates = packing.coordinates(reached)
-        if any(own % step for own, step in zip(key.tensor_stride, steps, strict=True)):
+        if any(own % max(step, 1) for own, step in zip(key.tensor_stride, steps, strict=True)):
             coordinates = coordinates[(floor_to(coordinates, steps) == coordinates).all(dim=1)]
         new = self._new_key(steps, key.string_id)
         self._maps[new] = CoordinateMap(coordinates, Bounds.of(coordinates), ascending=True)
@@ -200,8 +202,9 @@ class CoordinateManager:
         """
         if (fine, coarse) not in self._parents:
             a, b = self.map(fine), self.map(coarse)
+            bounds = a.bounds.floored(coarse.tensor_stride).check_int32()
             floored = floor_to(a.coordinates, coarse.tensor_stride)
-            packing = Packing.fit(a.bounds.floored(coarse.tensor_stride).union(b.bounds))
+            packing = Packing.fit(bounds.union(b.bounds))
             position, found = b.table(packing).find(packing.keys(floored))
             if len(position) < len(a):
                 raise InputError(
@@ -219,7 +222,8 @@ class CoordinateManager:
             fine, coarse = self.map(inputs), self.map(outputs)
             strides = zip(inputs.tensor_stride, kernel.kernel_stride, strict=True)
             matches = tuple(t * s for t, s in strides) == outputs.tensor_stride
-            if parent is not None and matches and kernel.tiles():
+            # At stride 0 offsets repeat, and a row meets each of them.
+            if parent is not None and matches and kernel.tiles() and 0 not in inputs.tensor_stride:
                 self._kernel_maps[name] = tiled(fine, coarse, parent, offsets)
             else:
                 both = zip(inputs.tensor_stride, outputs.tensor_stride, strict=True)
@@ -279,6 +283,10 @@ class CoordinateManager:
 
     def get_coordinate_field(self, key: CoordinateMapKey) -> Tensor:
         """The rows (N, 1+D) of a field, as they were given."""
+        if key not in self._fields:
+            raise InputError(
+                f"the coordinate manager has no field {key.get_key()}: pass a TensorField's key of its own."
+            )
         return self._fields[key]
 
     def _new_key(self, stride: tuple[int, ...], string_id: str) -> CoordinateMapKey:

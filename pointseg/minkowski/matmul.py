@@ -78,7 +78,8 @@ def _onednn() -> Iterator[None]:
     finally:
         with _USERS.lock:
             _USERS.count -= 1
-            if _USERS.count == 0:
+            # Whatever else it is by now, another thread chose.
+            if _USERS.count == 0 and settings.fp32_precision == "bf16":
                 settings.fp32_precision = _USERS.before
 
 

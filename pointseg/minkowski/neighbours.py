@@ -145,7 +145,12 @@ def tiled(inputs: CoordinateMap, outputs: CoordinateMap, parent: Tensor, offsets
 
 
 def _opposite(offsets: tuple[Offset, ...]) -> tuple[int, ...] | None:
-    """The number of each offset's negative, or None where one is missing."""
+    """The number of each offset's negative, or None where one is missing, or offsets repeat.
+
+    They repeat at tensor stride 0, where every offset is zero and each line of the kernel needs its own gradient.
+    """
     number = {offset: k for k, offset in enumerate(offsets)}
+    if len(number) < len(offsets):
+        return None
     opposite = [number.get(tuple(-o for o in offset)) for offset in offsets]
     return None if None in opposite else tuple(opposite)  # type: ignore[arg-type]

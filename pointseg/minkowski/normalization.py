@@ -8,7 +8,11 @@ from torch.nn import functional
 
 from pointseg.errors import InputError
 from pointseg.minkowski.common import MinkowskiModuleBase
-from pointseg.minkowski.global_pooling import entry_rows
+from pointseg.minkowski.coordinate_manager import CoordinateManager
+from pointseg.minkowski.enums import PoolingMode
+from pointseg.minkowski.global_pooling import entry_rows, origin_key
+from pointseg.minkowski.keys import keyed, settle
+from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.nonlinearity import Rows
 from pointseg.minkowski.products import sum_dtype
 from pointseg.minkowski.sparse_tensor import SparseTensor
@@ -110,6 +114,21 @@ class MinkowskiSyncBatchNorm(MinkowskiBatchNorm):
         return converted
 
 
+class MinkowskiInstanceNormFunction:
+    @staticmethod
+    def apply(
+        in_feat: Tensor,
+        in_coords_key: CoordinateMapKey,
+        glob_coords_key: CoordinateMapKey | None = None,
+        coords_manager: CoordinateManager | None = None,
+        gpooling_mode: PoolingMode = PoolingMode.GLOBAL_AVG_POOLING_KERNEL,
+    ) -> Tensor:
+        """(V, C) normalised, not scaled."""
+        x = keyed(in_feat, in_coords_key, coords_manager)
+        settle(glob_coords_key, origin_key(x))
+        return instance_normalised(x, MinkowskiInstanceNorm.eps).to(in_feat.dtype)
+
+
 class MinkowskiInstanceNorm(MinkowskiModuleBase):
     """Normalises each channel within each batch entry (biased variance, eps 1e-8), then scales and shifts.
 
@@ -124,6 +143,7 @@ class MinkowskiInstanceNorm(MinkowskiModuleBase):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
+        self.inst_norm = MinkowskiInstanceNormFunction()
         self.weight = nn.Parameter(torch.empty(1, num_features))
         self.bias = nn.Parameter(torch.empty(1, num_features))
         self.reset_parameters()

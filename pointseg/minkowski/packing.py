@@ -51,7 +51,7 @@ class Bounds:
         """Itself; raises InputError when a coordinate in the box does not fit 32 bits."""
         if min(self.low) < INT32[0] or max(self.high) > INT32[1]:
             raise InputError(
-                f"the layer would make coordinates from {self.low} to {self.high}, but they must lie between "
+                f"this would make coordinates from {self.low} to {self.high}, but they must lie between "
                 f"{INT32[0]} and {INT32[1]}: shift the input towards zero."
             )
         return self
@@ -61,8 +61,8 @@ class Bounds:
         if self.empty:
             return self
         steps = (1, *stride)
-        low = tuple(a // s * s for a, s in zip(self.low, steps, strict=True))
-        return Bounds(low, tuple(b // s * s for b, s in zip(self.high, steps, strict=True)))
+        low = tuple(a // max(s, 1) * s for a, s in zip(self.low, steps, strict=True))
+        return Bounds(low, tuple(b // max(s, 1) * s for b, s in zip(self.high, steps, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,15 @@ def unique_sorted(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def floor_to(coordinates: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """Spatial columns floored to multiples of ``stride`` (towards minus infinity); the batch column stays."""
+    """Spatial columns floored to multiples of ``stride`` (towards minus infinity); the batch column stays.
+
+    A stride of 0 makes a column 0: that axis is one cell. Whether results fit the dtype is the caller's to know
+    (:meth:`Bounds.check_int32` of the floored box).
+    """
     if all(step == 1 for step in stride):
         return coordinates
     steps = torch.tensor((1, *stride), dtype=coordinates.dtype, device=coordinates.device)
-    return coordinates.div(steps, rounding_mode="floor") * steps
+    return coordinates.div(steps.clamp(min=1), rounding_mode="floor") * steps
 
 
 def to_int32(coordinates: Tensor) -> Tensor:

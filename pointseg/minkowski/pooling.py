@@ -8,13 +8,56 @@ from torch.autograd.function import once_differentiable
 
 from pointseg.errors import InputError
 from pointseg.minkowski.convolve import channelwise_convolve
+from pointseg.minkowski.coordinate_manager import CoordinateManager
 from pointseg.minkowski.enums import PoolingMode, RegionType
 from pointseg.minkowski.kernel import KernelGenerator
 from pointseg.minkowski.kernel_map import KernelMap
+from pointseg.minkowski.keys import keyed, settled
 from pointseg.minkowski.layer import Coordinates, NeighbourhoodLayer, kernel_map
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.products import sum_dtype
 from pointseg.minkowski.sparse_tensor import SparseTensor
+
+
+def pooled(
+    x: SparseTensor, key: CoordinateMapKey, kernel: KernelGenerator, mode: PoolingMode, is_transpose: bool
+) -> Tensor:
+    """(V_out, C) features of ``x`` pooled onto the map ``key``."""
+    if kernel.kernel_size == kernel.kernel_stride and kernel.region_type is not RegionType.CUSTOM:
+        kernel = kernel.cell(x.tensor_stride)
+    pairs = kernel_map(x, key, kernel, is_transpose)
+    if mode is PoolingMode.LOCAL_SUM_POOLING:
+        return channelwise_convolve(x.F, None, pairs)
+    if mode is PoolingMode.LOCAL_AVG_POOLING:
+        return _mean(x.F, pairs)
+    if mode is PoolingMode.LOCAL_MAX_POOLING:
+        return _MaxPool.apply(x.F, pairs)
+    raise InputError(f"pooling_mode is {mode}, but a window is pooled by LOCAL_SUM, LOCAL_AVG or LOCAL_MAX_POOLING.")
+
+
+class MinkowskiLocalPoolingFunction:
+    is_transpose = False
+
+    @classmethod
+    def apply(
+        cls,
+        input_features: Tensor,
+        pooling_mode: PoolingMode,
+        kernel_generator: KernelGenerator,
+        in_coordinate_map_key: CoordinateMapKey,
+        out_coordinate_map_key: CoordinateMapKey | None = None,
+        coordinate_manager: CoordinateManager | None = None,
+    ) -> Tensor:
+        """(V_out, C)."""
+        x = keyed(input_features, in_coordinate_map_key, coordinate_manager)
+        key = settled(out_coordinate_map_key, x, kernel_generator, cls.is_transpose)
+        # The way back sums in every mode, as MinkowskiEngine's does.
+        mode = PoolingMode.LOCAL_SUM_POOLING if cls.is_transpose else pooling_mode
+        return pooled(x, key, kernel_generator, mode, cls.is_transpose)
+
+
+class MinkowskiLocalPoolingTransposeFunction(MinkowskiLocalPoolingFunction):
+    is_transpose = True
 
 
 class MinkowskiPoolingBase(NeighbourhoodLayer):
@@ -40,6 +83,7 @@ class MinkowskiPoolingBase(NeighbourhoodLayer):
             is_transpose,
         )
         self.pooling_mode = pooling_mode
+        self.pooling = MinkowskiLocalPoolingTransposeFunction() if is_transpose else MinkowskiLocalPoolingFunction()
 
     def forward(self, input: SparseTensor, coordinates: Coordinates = None) -> SparseTensor:
         """The pooled rows at the layer's own coordinates, or at ``coordinates`` where they are given."""
@@ -136,22 +180,6 @@ class MinkowskiPoolingTranspose(MinkowskiPoolingBase):
         super().__init__(kernel_size, stride, dilation, kernel_generator, True, mode, dimension)
 
 
-def pooled(
-    x: SparseTensor, key: CoordinateMapKey, kernel: KernelGenerator, mode: PoolingMode, is_transpose: bool
-) -> Tensor:
-    """(V_out, C) features of ``x`` pooled onto the map ``key``."""
-    if kernel.kernel_size == kernel.kernel_stride and kernel.region_type is not RegionType.CUSTOM:
-        kernel = kernel.cell()
-    pairs = kernel_map(x, key, kernel, is_transpose)
-    if mode is PoolingMode.LOCAL_SUM_POOLING:
-        return channelwise_convolve(x.F, None, pairs)
-    if mode is PoolingMode.LOCAL_AVG_POOLING:
-        return _mean(x.F, pairs)
-    if mode is PoolingMode.LOCAL_MAX_POOLING:
-        return _MaxPool.apply(x.F, pairs)
-    raise InputError(f"pooling_mode is {mode}, but a window is pooled by LOCAL_SUM, LOCAL_AVG or LOCAL_MAX_POOLING.")
-
-
 def _mean(features: Tensor, kernel_map: KernelMap) -> Tensor:
     """Mean of the inputs of each output row. Only the quotient is rounded: a half-precision sum could overflow."""
     dtype = sum_dtype(features.dtype)
@@ -180,7 +208,7 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         winner, *lists = ctx.saved_tensors
         kernel_map = KernelMap.of_tensors(ctx.layout, lists)
-        total = grad.new_zeros((kernel_map.n_in, grad.shape[1]))
+        total = grad.new_zeros((kernel_map.n_in, grad.shape[1]), dtype=sum_dtype(grad.dtype))
         for k, (in_rows, out_rows) in enumerate(kernel_map.pairs):
-            total.index_add_(0, in_rows, grad[out_rows].masked_fill(winner[out_rows] != k, 0))
-        return total, None
+            total.index_add_(0, in_rows, grad[out_rows].masked_fill(winner[out_rows] != k, 0).to(total.dtype))
+        return total.to(grad.dtype), None

@@ -1,9 +1,10 @@
-"""Rows that share a group reduced to one row each, without float atomics."""
+"""Rows that share a group reduced to one row each, and back to every row of the group; no float atomics on CPUs."""
 
 import torch
 from torch import Tensor
 
 from pointseg.minkowski.enums import SparseTensorQuantizationMode as Mode
+from pointseg.minkowski.products import sum_dtype
 
 _REDUCTIONS = {Mode.UNWEIGHTED_AVERAGE: "mean", Mode.UNWEIGHTED_SUM: "sum", Mode.MAX_POOL: "max"}
 
@@ -18,7 +19,7 @@ def reduce_rows(features: Tensor, unique_index: Tensor, inverse: Tensor, mode: M
         mode: how to reduce; RANDOM_SUBSAMPLE takes the first row.
 
     Returns:
-        (V, C).
+        (V, C) in the dtype of ``features``; sums are kept in fp32 (fp64 for fp64) and rounded once.
     """
     # As many groups as rows: groups are numbered by first appearance, so the rows are the result.
     if len(unique_index) == len(features):
@@ -27,4 +28,18 @@ def reduce_rows(features: Tensor, unique_index: Tensor, inverse: Tensor, mode: M
         return features[unique_index]
     order = torch.argsort(inverse, stable=True)
     lengths = torch.bincount(inverse, minlength=len(unique_index))
-    return torch.segment_reduce(features[order], _REDUCTIONS[mode], lengths=lengths, axis=0)
+    rows = features[order].to(sum_dtype(features.dtype))
+    return torch.segment_reduce(rows, _REDUCTIONS[mode], lengths=lengths, axis=0).to(features.dtype)
+
+
+def repeat_rows(features: Tensor, rows: Tensor) -> Tensor:
+    """``features[rows]`` (N, C), whose gradient sums the repetitions of a row in fp32 (fp64 for fp64).
+
+    Args:
+        features: (V, C).
+        rows: (N,) ints, any of them as often as wanted.
+    """
+    # CUDA adds gradients up in the dtype they have.
+    wide = features.to(sum_dtype(features.dtype)) if features.requires_grad else features
+    # Unlike indexing, index_select adds up the gradients of repeated rows in a fixed order on the CPU.
+    return torch.index_select(wide, 0, rows).to(features.dtype)

@@ -1,7 +1,7 @@
 """Products of a sparse matrix, given as row, column and value lists, with a dense one; and maxima likewise.
 
-Deterministic: the entries of a row are added in their order, without atomics. Memory: one row of the dense matrix for
-each entry.
+Deterministic: the entries of a row are added in their order, without atomics. Sums are kept in fp32 (fp64 for fp64) and
+rounded once. Memory: one row of the dense matrix for each entry.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from pointseg.errors import InputError
+from pointseg.minkowski.products import sum_dtype
+from pointseg.minkowski.reduce import repeat_rows
 
 
 def spmm(
@@ -44,12 +46,8 @@ def spmm(
             f"vals are {tuple(vals.shape)} {vals.dtype} on {vals.device}, but they must be {tuple(rows.shape)} "
             f"{mat.dtype} on {mat.device}, as rows and mat."
         )
-    if size[0] == 0:
-        return mat[:0]
     order = torch.argsort(rows, stable=True)
-    entries = torch.index_select(mat, 0, cols[order].long()) * vals[order][:, None]
-    lengths = torch.bincount(rows.long(), minlength=size[0])
-    return torch.segment_reduce(entries, "sum", lengths=lengths, axis=0, initial=0)
+    return _product(rows[order].long(), cols[order].long(), vals[order], size, mat)
 
 
 def spmm_average(
@@ -64,8 +62,18 @@ def spmm_average(
     order = torch.argsort(rows, stable=True)
     indices = torch.stack((rows[order], cols[order])).long()
     counts = torch.bincount(indices[0], minlength=size[0])
-    vals = counts[indices[0]].to(mat.dtype).reciprocal()
-    return spmm(indices[0], indices[1], vals, size, mat), indices, vals
+    vals = counts[indices[0]].to(sum_dtype(mat.dtype)).reciprocal()
+    return _product(indices[0], indices[1], vals, size, mat), indices, vals.to(mat.dtype)
+
+
+def _product(rows: Tensor, cols: Tensor, vals: Tensor, size: torch.Size, mat: Tensor) -> Tensor:
+    """:func:`spmm` for ascending rows; ``vals`` may be finer than ``mat``."""
+    if size[0] == 0:
+        return mat[:0]
+    dtype = sum_dtype(mat.dtype)
+    entries = repeat_rows(mat.to(dtype), cols) * vals.to(dtype)[:, None]
+    lengths = torch.bincount(rows, minlength=size[0])
+    return torch.segment_reduce(entries, "sum", lengths=lengths, axis=0, initial=0).to(mat.dtype)
 
 
 class MinkowskiSPMMFunction:

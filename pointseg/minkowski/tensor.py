@@ -54,6 +54,11 @@ class Tensor:
         return self._F
 
     @property
+    def _manager(self) -> CoordinateManager:
+        # MinkowskiEngine's own name for it, which layers written after its layers use.
+        return self.coordinate_manager
+
+    @property
     def D(self) -> int:
         return self.coordinate_manager.D
 

@@ -14,11 +14,12 @@ from pointseg.minkowski.enums import (
     MinkowskiAlgorithm,
     SparseTensorQuantizationMode,
 )
-from pointseg.minkowski.interpolation_map import corners
+from pointseg.minkowski.interpolation_map import corners, joined
 from pointseg.minkowski.kernel import int_tuple
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.packing import to_int32
-from pointseg.minkowski.reduce import reduce_rows
+from pointseg.minkowski.products import sum_dtype
+from pointseg.minkowski.reduce import reduce_rows, repeat_rows
 from pointseg.minkowski.sharing import manager_for
 from pointseg.minkowski.sparse_matrix import spmm
 from pointseg.minkowski.sparse_tensor import SparseTensor, check_features, check_map, check_rows
@@ -153,9 +154,10 @@ class TensorField(Base):
         """
         manager = self.coordinate_manager
         key, _ = manager.insert_and_map(create_splat_coordinates(self.C))
-        rows, points, weights = (torch.cat(part) for part in zip(*corners(manager, key, self.C), strict=True))
+        rows, points, weights = joined(corners(manager, key, self.C))
         size = torch.Size((manager.size(key), len(self)))
-        features = spmm(rows, points, weights.to(self.dtype), size, self._F)
+        exact = sum_dtype(self.dtype)
+        features = spmm(rows, points, weights.to(exact), size, self._F.to(exact)).to(self.dtype)
         return SparseTensor(features, coordinate_map_key=key, coordinate_manager=manager)
 
     def inverse_mapping(self, sparse_tensor_map_key: CoordinateMapKey) -> Tensor:
@@ -170,8 +172,8 @@ class TensorField(Base):
 def create_splat_coordinates(coordinates: Tensor) -> Tensor:
     """int32 (2^D N, 1+D): the corners of the unit cells that hold the real rows (N, 1+D); duplicates stay."""
     steps = torch.tensor([(0, *corner) for corner in product((0, 1), repeat=coordinates.shape[1] - 1)])
-    cells = to_int32(coordinates)[:, None] + steps.to(coordinates.device, torch.int32)
-    return cells.reshape(-1, coordinates.shape[1])
+    cells = to_int32(coordinates).long()[:, None] + steps.to(coordinates.device)
+    return to_int32(cells.reshape(-1, coordinates.shape[1]))
 
 
 def check_mode(mode: SparseTensorQuantizationMode) -> None:
@@ -206,11 +208,10 @@ def slice_points(x: SparseTensor, points: TensorField | SparseTensor, keep_featu
     else:
         check_same_map(x, points)
         inverse = points.inverse_mapping
-        # Unlike indexing, index_select adds up the gradients of a cell's points in a fixed order on the CPU.
-        own = torch.index_select(points.F, 0, inverse)
+        own = repeat_rows(points.F, inverse)
 
         def field(features: Tensor) -> TensorField:
             return TensorField(features, x.C[inverse], coordinate_manager=x.coordinate_manager)
 
-    features = torch.index_select(x.F, 0, inverse)
+    features = repeat_rows(x.F, inverse)
     return field(torch.cat((features, own), dim=1) if keep_features else features)

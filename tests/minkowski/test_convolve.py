@@ -52,6 +52,43 @@ def test_gradcheck(cloud, size, stride, options):
     assert torch.autograd.gradcheck(run, (features, layer.kernel, layer.bias))
 
 
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_a_kernel_on_a_global_tensor_meets_every_row_with_all_its_lines(cloud, dimension):
+    rows = cloud(30, dimension)
+    x = ME.SparseTensor(torch.randn(len(rows), 2, dtype=torch.float64), rows)
+    pooled = ME.MinkowskiGlobalSumPooling()(x)
+    layer = ME.MinkowskiConvolution(2, 3, kernel_size=3, dimension=dimension).double()
+
+    def run(features, kernel):
+        given = pooled.with_features(features)
+        return convolve(features, kernel, layer.kernel_map(given, given.coordinate_map_key))
+
+    features = pooled.F.detach().requires_grad_()
+    torch.testing.assert_close(layer(pooled.with_features(features)).F, features @ layer.kernel.sum(dim=0))
+    assert torch.autograd.gradcheck(run, (features, layer.kernel))
+    single = ME.MinkowskiChannelwiseConvolution(2, kernel_size=3, dimension=dimension).double()
+    out = single(pooled.with_features(features)).F
+    torch.testing.assert_close(out, features * single.kernel.sum(dim=0))
+    (grad,) = torch.autograd.grad(out.sum(), single.kernel)
+    torch.testing.assert_close(grad, features.detach().sum(dim=0).expand_as(grad))
+
+
+@pytest.mark.parametrize("stride", [(0, 0), (0, 1)])
+def test_strided_layers_where_the_tensor_stride_is_zero(stride):
+    rows = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 2], [1, 0, 0]])[:: 1 if stride[1] else 3]
+    x = ME.SparseTensor(torch.randn(len(rows), 2, dtype=torch.float64), rows, tensor_stride=stride)
+    # Both lines of the kernel that differ on the first axis alone meet the same row.
+    layer = ME.MinkowskiConvolution(2, 3, kernel_size=2, stride=2, dimension=2).double()
+    lines = layer.kernel.unflatten(0, (2, 2)).sum(dim=1)
+    lines = lines if stride[1] else lines.sum(dim=0, keepdim=True)
+    out, pooled = layer(x), ME.MinkowskiSumPooling(2, 2, dimension=2)(x)
+    assert out.C.tolist() == pooled.C.tolist() == ([[0, 0, 0], [0, 0, 2], [1, 0, 0]] if stride[1] else rows.tolist())
+    parts = [x.F[:2], x.F[2:3], x.F[3:]] if stride[1] else x.F.split(1)
+    torch.testing.assert_close(pooled.F, torch.stack([part.sum(dim=0) for part in parts]))
+    expected = [sum(row @ line for row, line in zip(part, lines, strict=False)) for part in parts]
+    torch.testing.assert_close(out.F, torch.stack(expected))
+
+
 def test_gradcheck_of_channelwise_and_max_pooling(cloud):
     rows = cloud(25, size=1)
     x = ME.SparseTensor(torch.zeros(len(rows), 2), rows)

@@ -12,12 +12,29 @@ ONES = torch.ones(3, 2)
 EDGE = torch.tensor([[0, 2**31 - 1, 0]], dtype=torch.int32)
 
 
+LOW = torch.tensor([[0, -(2**31), 0]], dtype=torch.int32)
+GENERATE = ME.MinkowskiGenerativeConvolutionTranspose
+
+
 def x(features=ONES, **arguments):
     return ME.SparseTensor(features, ROWS, **arguments)
 
 
 def conv(*arguments, **options):
     return ME.MinkowskiConvolution(*arguments, dimension=2, **options)
+
+
+def pool(*arguments):
+    return ME.MinkowskiGlobalSumPooling()(*arguments)
+
+
+def triple():
+    """One row of tensor stride 3."""
+    return ME.SparseTensor(ONES[:1], ROWS[:1], tensor_stride=3)
+
+
+def fetched(key):
+    return ME.TensorField(ONES, ROWS).coordinate_manager.get_coordinate_field(key)
 
 
 def convolved(features, kernel):
@@ -45,6 +62,8 @@ def convolved(features, kernel):
         (lambda: x().with_features(ONES.to("meta")), "features are on meta, but the coordinate map is on cpu"),
         (lambda: conv(2, 2, 3).double()(x()), "features are torch.float32 and the kernel is torch.float64"),
         (lambda: conv(2, 2, 3).to("meta")(x()), "features are on cpu and the kernel on meta: move one of them"),
+        (lambda: conv(2, 2, 1).double()(x()), "features are torch.float32 and the kernel is torch.float64"),
+        (lambda: conv(2, 2, 1).to("meta")(x()), "features are on cpu and the kernel on meta: move one of them"),
         (lambda: convolved(torch.ones(3, 2), torch.ones(8, 2, 2)), r"kernel has shape \(8, 2, 2\), but .* 9 offsets"),
         (lambda: convolved(torch.ones(3, 2), torch.ones(9, 2)), r"kernel has shape \(9, 2\), but .* 9 offsets"),
         (lambda: convolved(torch.ones(4, 2), torch.ones(9, 2, 2)), r"shape \(4, 2\), but .* takes \(3, 2\): rows"),
@@ -54,6 +73,22 @@ def convolved(features, kernel):
             lambda: conv(1, 1, 3, expand_coordinates=True)(ME.SparseTensor(ONES[:1, :1], EDGE)),
             "would make coordinates from",
         ),
+        (lambda: x(tensor_stride=-2), "tensor_stride is -2, but no entry may be negative"),
+        (lambda: ME.TensorField(ONES, ROWS, tensor_stride=(1, -1)), r"tensor_stride is \(1, -1\), but no entry may be"),
+        (lambda: ME.TensorField(ONES, ROWS).sparse(-1), r"tensor_stride is \(-1, -1\), but no entry may be"),
+        (lambda: ME.utils.quantization.unique_coordinate_map(ROWS, -3), "tensor_stride is -3, but no entry may be"),
+        (lambda: x().coordinate_manager.stride(x().coordinate_map_key, 0), "stride is 0, but every entry must be at"),
+        (lambda: GENERATE(2, 2, 2, 2, dimension=2)(pool(x())), r"stride is \[0, 0\], that of a global tensor, but"),
+        (lambda: ME.MinkowskiPoolingTranspose(2, 2, dimension=2)(pool(x())), "a transposed layer needs a grid"),
+        (lambda: pool(x(), ROWS), r"rows for the batch entries \[0, 0, 2\], but the input has rows in \[0, 2\]"),
+        (lambda: pool(x(), ROWS[1:2]), r"rows for the batch entries \[0\], but the input has rows in \[0, 2\]"),
+        (lambda: pool(x(), ROWS[1:] // 2), r"rows for the batch entries \[0, 1\], but the input has rows in \[0, 2\]"),
+        (lambda: ME.SparseTensor(ONES[:1], LOW, tensor_stride=3), r"from \(0, -2147483649, 0\) to .* shift the input"),
+        (lambda: ME.utils.quantization.unique_coordinate_map(LOW, 3), "would make coordinates from"),
+        (lambda: conv(2, 2, 3, 3)(ME.SparseTensor(ONES[:1], LOW)), "would make coordinates from"),
+        (lambda: triple().features_at_coordinates(LOW.double()), "would make coordinates from"),
+        (lambda: ME.TensorField(ONES[:1], EDGE.double()).splat(), "must be finite and lie between"),
+        (lambda: fetched(ME.CoordinateMapKey([1, 1], "lost")), r"no field \(\[1, 1\], 'lost'\)"),
         (lambda: conv(3, 2, 3)(x()), "the input has 2 channels, but this layer takes 3"),
         (lambda: ME.MinkowskiChannelwiseConvolution(3, 3, dimension=2)(x()), "2 channels, but this layer takes 3"),
         (lambda: ME.MinkowskiInstanceNorm(1)(x()), "the input has 2 channels, but this layer takes 1"),
@@ -107,7 +142,6 @@ def nothing(channels, dimension):
 
 
 GROW = {"expand_coordinates": True}
-GENERATE = ME.MinkowskiGenerativeConvolutionTranspose
 
 
 @pytest.mark.parametrize("dimension", [1, 4])

@@ -6,7 +6,8 @@ from torch import nn
 
 import pointseg.minkowski as ME
 from pointseg.errors import InputError
-from pointseg.minkowski.functions import _get_coordinate_map_key
+from pointseg.minkowski import interpolation
+from pointseg.minkowski.keys import _get_coordinate_map_key
 
 
 @pytest.fixture
@@ -130,3 +131,96 @@ def test_a_custom_layer_written_for_minkowski_engine(x):
     assert torch.equal(layer(x, plain(x)).C, plain(x).C)
     with pytest.raises(InputError, match="coordinate_manager is None"):
         layer.conv.apply(x.F, layer.kernel, layer.kernel_generator, None, x.coordinate_map_key)
+
+
+class Scaled(ME.MinkowskiConvolution):
+    """A convolution whose kernel is scaled by a learned factor, with its forward pass written over again."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.factor = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, input, coords=None):
+        out_key = _get_coordinate_map_key(input, coords, self.kernel_generator.expand_coordinates)
+        features = self.conv.apply(
+            input.F,
+            self.factor * self.kernel,
+            self.kernel_generator,
+            self.convolution_mode,
+            input.coordinate_map_key,
+            out_key,
+            input._manager,
+        )
+        return ME.SparseTensor(features, coordinate_map_key=out_key, coordinate_manager=input._manager)
+
+
+@pytest.mark.parametrize("expand", [False, True])
+def test_a_convolution_with_a_forward_pass_of_its_own(x, expand):
+    layer = Scaled(3, 4, kernel_size=3, stride=2, expand_coordinates=expand, dimension=3).double()
+    plain = ME.MinkowskiConvolution(3, 4, kernel_size=3, stride=2, expand_coordinates=expand, dimension=3).double()
+    plain.kernel = layer.kernel
+    out, expected = layer(x), plain(x)
+    assert out._manager is x.coordinate_manager
+    assert out.tensor_stride == [2, 2, 2]
+    by_row = dict(zip(map(tuple, expected.C.tolist()), 3 * expected.F, strict=True))
+    torch.testing.assert_close(out.F, torch.stack([by_row[tuple(row)] for row in out.C.tolist()]))
+    grad, wanted = (torch.autograd.grad(each.F.sum(), layer.kernel)[0] for each in (out, expected))
+    torch.testing.assert_close(grad, 3 * wanted)
+    # Coordinates listed by hand are taken as they are, on the coarser grid or off it.
+    chosen = torch.unique(x.C[::3] + 1, dim=0)
+    there = layer(x, chosen)
+    assert torch.equal(there.C, chosen)
+    at_key = layer(x, there.coordinate_map_key)
+    assert torch.equal(at_key.F, there.F)
+    torch.testing.assert_close(there.F, 3 * plain(x, there).F)
+
+
+def test_layers_carry_their_functions_under_minkowski_engine_s_names(x):
+    up = ME.MinkowskiConvolutionTranspose(3, 2, kernel_size=2, stride=2, dimension=3)
+    assert isinstance(up.conv, ME.MinkowskiConvolutionTransposeFunction)
+    assert type(ME.MinkowskiConvolution(3, 2, kernel_size=2, dimension=3).conv) is ME.MinkowskiConvolutionFunction
+    key, manager = x.coordinate_map_key, x._manager
+    pool, back = ME.MinkowskiSumPooling(2, 2, dimension=3), ME.MinkowskiPoolingTranspose(2, 2, dimension=3)
+    low, fine = unset(), unset()
+    coarse = pool.pooling.apply(x.F, pool.pooling_mode, pool.kernel_generator, key, low, manager)
+    again = back.pooling.apply(coarse, back.pooling_mode, back.kernel_generator, low, fine, manager)
+    torch.testing.assert_close(again, back(pool(x)).F)
+    everywhere, origin = ME.MinkowskiGlobalAvgPooling(), unset()
+    mean = everywhere.pooling.apply(x.F, everywhere.pooling_mode, key, origin, manager)
+    torch.testing.assert_close(mean, everywhere(x).F)
+    add = ME.MinkowskiBroadcastAddition()
+    spread = add.broadcast.apply(x.F, mean, add.operation_type, key, origin, manager)
+    torch.testing.assert_close(spread, add(x, everywhere(x)).F)
+    mask, kept = x.F[:, 0] > 0, unset()
+    assert torch.equal(ME.MinkowskiPruning().pruning.apply(x.F, mask, key, kept, manager), x.F[mask])
+    other = ME.SparseTensor(x.F * 2, x.C + 1, coordinate_manager=manager)
+    union = ME.MinkowskiUnion().union.apply([key, other.coordinate_map_key], unset(), manager, x.F, other.F)
+    torch.testing.assert_close(union, (x + other).F)
+    samples = x.C.double() + 0.3
+    assert torch.equal(
+        ME.MinkowskiInterpolation().interp.apply(x.F, samples, key, manager)[0], x.features_at_coordinates(samples)
+    )
+    norm = ME.MinkowskiInstanceNorm(3).double()
+    torch.testing.assert_close(norm.inst_norm.apply(x.F, key, None, manager), norm(x).F)
+
+
+def test_global_pooling_onto_a_key_that_is_set(x):
+    turned = ME.SparseTensor(
+        torch.ones(2, 1), torch.tensor([[1, 5, 5, 5], [0, 0, 0, 0]]), coordinate_manager=x._manager
+    )
+    mode = ME.PoolingMode.GLOBAL_SUM_POOLING_DEFAULT
+    total = ME.MinkowskiGlobalPoolingFunction.apply(
+        x.F, mode, x.coordinate_map_key, turned.coordinate_map_key, x._manager
+    )
+    torch.testing.assert_close(total, torch.stack([x.F[x.C[:, 0] == entry].sum(dim=0) for entry in (1, 0)]))
+
+
+def test_interpolation_searches_once(x, monkeypatch):
+    calls, search = [], interpolation.corners
+    monkeypatch.setattr(interpolation, "corners", lambda *given: calls.append(1) or search(*given))
+    monkeypatch.setattr(x._manager, "interpolation_map_weight", None)
+    samples = x.C.double() + 0.3
+    ME.MinkowskiInterpolation(return_kernel_map=True, return_weights=True)(x, samples)
+    assert len(calls) == 1
+    ME.MinkowskiInterpolationFunction.apply(x.F, samples, x.coordinate_map_key, x._manager)
+    assert len(calls) == 2

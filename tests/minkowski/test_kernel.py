@@ -48,6 +48,18 @@ def test_a_cross_lists_its_arms_as_minkowski_engine_does():
     assert [offset[0] for offset in made[:5]] == [0, 1, 2, -2, -1]
 
 
+def test_shapes_may_be_given_by_number():
+    for kind in (CUBE, CROSS):
+        named = ME.KernelGenerator(3, region_type=kind, dimension=3)
+        numbered = ME.KernelGenerator(3, region_type=kind.value, dimension=3)
+        assert numbered.region_type is kind
+        assert numbered.unit_offsets == named.unit_offsets
+    listed = ME.KernelGenerator(region_type=2, region_offsets=torch.tensor([[1, 0]]), dimension=2)
+    assert listed.unit_offsets == ((1, 0),)
+    named, numbered = (ME.KernelGenerator(3, axis_types=kinds, dimension=2) for kinds in ([CUBE, CROSS], [0, 1]))
+    assert numbered.unit_offsets == named.unit_offsets
+
+
 def test_volumes():
     assert ME.get_kernel_volume(CUBE, [3, 2, 1], None, None, 3) == 6
     assert ME.get_kernel_volume(CROSS, 5, None, None, 3) == 13
@@ -91,6 +103,9 @@ def test_expanding_with_a_stride_keeps_what_lies_on_the_coarser_grid():
         ({"kernel_size": 3, "dilation": 0, "dimension": 3}, "dilation is"),
         ({"kernel_size": 2, "region_type": ME.RegionType.HYPER_CROSS, "dimension": 3}, "odd sizes"),
         ({"region_type": ME.RegionType.CUSTOM, "dimension": 3}, "region_offsets has shape None"),
+        ({"kernel_size": 3, "region_type": "cube", "dimension": 3}, r"'cube', but it must be .* HYPER_CUBE \(0\)"),
+        ({"kernel_size": 3, "region_type": 4, "dimension": 3}, "region_type is 4, but it must be"),
+        ({"kernel_size": 3, "axis_types": [0, "arm"], "dimension": 2}, "region_type is 'arm', but it must be"),
         (
             {"region_type": ME.RegionType.CUSTOM, "region_offsets": torch.zeros(2, 3).int(), "dimension": 3},
             "names an offset twice",

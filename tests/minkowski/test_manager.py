@@ -133,3 +133,38 @@ def test_growing_with_a_stride_stays_on_the_grid(cloud):
     plain = layer(x)
     row_of = {tuple(row): i for i, row in enumerate(y.C.tolist())}
     torch.testing.assert_close(y.F[[row_of[tuple(row)] for row in plain.C.tolist()]], plain.F)
+
+
+def test_the_lowest_coordinate_is_kept_where_it_lies_on_the_grid():
+    lowest = rows((0, -(2**31), 4), (0, -(2**31) + 1, 2**31 - 1))
+    x = ME.SparseTensor(torch.ones(2, 1), lowest, tensor_stride=2)
+    assert x.C.tolist() == [[0, -(2**31), 4], [0, -(2**31), 2**31 - 2]]
+
+
+def test_global_tensors_are_made_sliced_and_read_like_others(cloud):
+    given = cloud(50)
+    x = ME.SparseTensor(torch.randn(len(given), 2), given)
+    pooled = ME.MinkowskiGlobalAvgPooling()(x)
+    again = ME.SparseTensor(pooled.F, pooled.C + torch.tensor([0, 3, -2, 7]), tensor_stride=0)
+    assert torch.equal(again.C, pooled.C)
+    assert torch.equal(again.F, pooled.F)
+    assert again.tensor_stride == [0, 0, 0]
+    # Every point lies in the one cell of its batch entry.
+    points = given.float() + torch.tensor([0, 0.2, 0.7, 0.4])
+    field = ME.TensorField(torch.ones(len(given), 1), points, coordinate_manager=x.coordinate_manager)
+    own = pooled.F[given[:, 0].long()]
+    assert torch.equal(pooled.slice(field).F, own)
+    torch.testing.assert_close(pooled.features_at_coordinates(points), own)
+    whole = field.sparse(0)
+    assert whole.C.tolist() == [[int(entry), 0, 0, 0] for entry in given[:, 0].unique_consecutive()[: len(whole)]]
+    grown = ME.MinkowskiConvolution(2, 2, 3, expand_coordinates=True, dimension=3)(pooled)
+    assert torch.equal(grown.C, pooled.C)
+
+
+def test_global_features_at_chosen_rows_go_to_their_own_entries():
+    x = ME.SparseTensor(torch.tensor([[1.0], [10], [20]]), rows((0, 0, 0), (3, 0, 0), (3, 5, 0)))
+    for order in ([0, 1], [1, 0]):
+        chosen = rows((3, 7, 7), (0, 1, 1))[order]
+        y = ME.MinkowskiGlobalSumPooling()(x, chosen)
+        assert torch.equal(y.C, chosen)
+        assert y.F[:, 0].tolist() == [{0: 1.0, 3: 30.0}[entry] for entry in chosen[:, 0].tolist()]

@@ -55,6 +55,16 @@ def test_a_caller_s_setting_comes_back(exact):
         torch.backends.mkldnn.matmul.fp32_precision = before
 
 
+def test_what_another_thread_chose_meanwhile_stays(exact):
+    before = setting()
+    try:
+        with fast_products(torch.ones(1)):
+            torch.backends.mkldnn.matmul.fp32_precision = "tf32"
+        assert setting() == "tf32"
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
 def test_threads_that_leave_out_of_order_restore_the_setting(exact):
     before, seen = setting(), []
     first_in, second_in, first_out = (threading.Event() for _ in range(3))

@@ -1,8 +1,8 @@
 """Sparse convolution on NVIDIA GPUs by Triton kernels; same meaning as the torch loop, same kernel maps.
 
-Precision: fp16 and bf16 are multiplied as they are, fp32 in full unless ``torch.backends.cuda.matmul.allow_tf32`` is
-set; every sum is kept in fp32. Products are rounded once, to the dtype of ``features``; weight gradients stay fp32.
-fp64 is left to the torch path.
+Precision: fp16 and bf16 are multiplied as they are, fp32 in full unless
+``torch.backends.cuda.matmul.fp32_precision`` is "tf32"; every sum is kept in fp32. Products are rounded once, to the
+dtype of ``features``; weight gradients stay fp32. fp64 is left to the torch path.
 
 Determinism: no atomics. A result repeats bit for bit on the same GPU with the same tile choice; choices are stored
 (:mod:`~pointseg.minkowski.triton.tuner`), so they repeat as well.

@@ -41,11 +41,14 @@ def supports(features: Tensor) -> bool:
 
 
 def uses_tf32(features: Tensor) -> bool:
-    """Whether products of these features are rounded to tf32, as torch's own switch says."""
+    """Whether products of these features are rounded to tf32, as torch's own switch says.
+
+    Asked in the new way, which answers however it was set; the old one raises once the new one was used.
+    """
     return (
         features.dtype == torch.float32
         and features.device.type == "cuda"
-        and torch.backends.cuda.matmul.allow_tf32
+        and torch.backends.cuda.matmul.fp32_precision == "tf32"
         and torch.cuda.get_device_capability(features.device) >= OLDEST_TENSOR_CORES
     )
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pointseg.errors import InputError
-from pointseg.minkowski.kernel import int_tuple
+from pointseg.minkowski.kernel import stride_tuple
 from pointseg.minkowski.packing import Bounds, Packing, floor_to, to_int32, unique_first
 
 
@@ -97,9 +97,10 @@ def agreed_labels(labels: Tensor, index: Tensor, inverse: Tensor, ignore_label: 
 
 def unique_coordinate_map(coordinates: Tensor, tensor_stride: Any = 1) -> tuple[Tensor, Tensor]:
     """``(unique_map (V,), inverse_map (N,))`` of int coordinates (N, 1+D): first occurrences and each row's voxel."""
-    stride = int_tuple(tensor_stride, coordinates.shape[1] - 1, "tensor_stride")
-    floored = floor_to(to_int32(coordinates), stride)
-    return unique_first(Packing.fit(Bounds.of(floored)).keys(floored))
+    stride = stride_tuple(tensor_stride, coordinates.shape[1] - 1)
+    rows = to_int32(coordinates)
+    bounds = Bounds.of(rows).floored(stride).check_int32()
+    return unique_first(Packing.fit(bounds).keys(floor_to(rows, stride)))
 
 
 def _divided(points: Tensor, size: Any) -> Tensor:

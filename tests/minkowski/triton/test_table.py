@@ -42,6 +42,16 @@ def test_both_directions(K: int, fewest: int, scattered: Maps, monkeypatch: pyte
     assert (made.forward.order is None) == (fewest > 40)
 
 
+def test_the_lists_of_the_map_are_let_go_once_they_are_joined() -> None:
+    rows = [(torch.tensor([0, 1]), torch.tensor([1, 2])) for _ in range(2)]
+    lists = [weakref.ref(each) for pair in rows for each in pair]
+    made = table.MapTables(3, 3, rows, None, CPU)
+    assert made.pairs.counts == (2, 2)
+    del rows
+    assert [ref() for ref in lists] == [None] * 4
+    assert_table(made.forward, [([0, 1], [1, 2])] * 2, 3)
+
+
 def test_a_map_that_mirrors_itself() -> None:
     rows, every = torch.tensor([2, 0]), torch.arange(4)
     above = rows + 1
