@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import itertools
 import math
 import os
 import sys
@@ -18,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pointseg.cli.scored_scenes import ScoredScenes, require_same_scenes, unlike_points
 from pointseg.commandline import describe
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
@@ -104,24 +106,35 @@ def _side_by_side(args: argparse.Namespace, runs: dict[str, Run]) -> int:
         raise InputError(f"{first} was trained without held-out splits; name splits to score with --splits")
     if not args.splits and any(list(run.config.data.eval_splits) != splits for run in runs.values()):
         raise InputError("the runs hold out different splits and cannot share a table; name the splits with --splits")
+    scored = {path: ScoredScenes.of(run, args.splits, args.data) for path, run in runs.items()}
+    require_same_scenes(scored)
+    for warning in (seen.warning(path) for path, seen in scored.items() if seen.trained_on):
+        print(f"warning: {warning}", file=sys.stderr)
     columns: dict[str, Evaluation] = {}
-    differences: dict[str, Interval] = {}
+    differences: list[str] = []
     stored, unstored = list[Path](), list[str]()
     for (path, run), name in zip(runs.items(), _short_names(runs), strict=True):
-        evaluation = columns[name] = _evaluate(args, run)
-        more: dict[str, Any] = {}
-        if len(columns) > 1:
-            differences[name] = miou_difference(next(iter(columns.values())).matrices, evaluation.matrices)
-            more = {"miou_minus": {"run": first, **interval_json(differences[name])}}
+        evaluation = columns[name] = _evaluate(args, run, scored[path].scenes)
+        base = next(iter(columns))
+        more: dict[str, Any] = {"trained_on": bool(scored[path].trained_on)}
+        unlike = unlike_points(scored[first], scored[path])
+        if unlike:
+            differences.append(f"miou of {name} minus {base}: not compared, since {unlike}")
+        elif name != base:
+            difference = miou_difference(columns[base].matrices, evaluation.matrices)
+            more |= {"miou_minus": {"run": first, **interval_json(difference)}}
+            differences.append(f"miou of {name} minus {base}: {_signed(difference)}")
         with _told_at_the_end(unstored):
             file = _store(args, Path(path), evaluation, splits, more)
-            compared = {other: columns[other].points.iou for other in dict.fromkeys((next(iter(columns)), name))}
+            beside = dict.fromkeys((name,) if unlike else (base, name))
+            compared = {other: columns[other].points.iou for other in beside}
             save_picture(file.with_suffix(".iou.png"), iou_bars(compared, run.classes))
             stored.append(file.parent)
     console = Console()
-    console.print(_table(columns, f"{_what(args)} on {', '.join(splits)}"))
-    for name, difference in differences.items():
-        console.print(f"miou of {name} minus {next(iter(columns))}: {_signed(difference)}")
+    marked = [bool(seen.trained_on) for seen in scored.values()]
+    console.print(_table(columns, f"{_what(args)} on {', '.join(splits)}", marked))
+    for line in differences:
+        console.print(line)
     _print_scenes(args, console, columns)
     return _ended(stored, unstored)
 
@@ -139,7 +152,7 @@ def _folds(args: argparse.Namespace, runs: dict[str, Run]) -> int:
     stored, unstored = list[Path](), list[str]()
     for path, run in runs.items():
         splits = list(settings[path].eval_splits)
-        evaluation = columns[", ".join(splits)] = _evaluate(args, run)
+        evaluation = columns[", ".join(splits)] = _evaluate(args, run, run.scenes(splits, args.data))
         with _told_at_the_end(unstored):
             _store(args, Path(path), evaluation, splits, {})
     together = columns[f"all {len(runs)}"] = pooled(list(columns.values()))
@@ -212,10 +225,9 @@ def _predictor(args: argparse.Namespace, run: Run) -> Callable[[PreparedScene], 
     )
 
 
-def _evaluate(args: argparse.Namespace, run: Run) -> Evaluation:
-    predict = _predictor(args, run)
-    scenes = track(run.scenes(args.splits, args.data), f"evaluating {run.path.name}")
-    return evaluate_scenes(scenes, predict, run.classes.names, run.annotated_points)
+def _evaluate(args: argparse.Namespace, run: Run, scenes: Sequence[PreparedScene]) -> Evaluation:
+    shown = track(scenes, f"evaluating {run.path.name}")
+    return evaluate_scenes(shown, _predictor(args, run), run.classes.names, run.annotated_points)
 
 
 def _store(
@@ -243,10 +255,12 @@ def _short_names(paths: dict[str, Run]) -> list[str]:
     return [name if short.count(name) == 1 else path for path, name in zip(paths, short, strict=True)]
 
 
-def _table(columns: dict[str, Evaluation], title: str) -> Table:
-    table = Table(title=f"{title}; in %, raw points unless named voxel")
-    for name in ("", *columns):
-        table.add_column(name, justify="right" if name else "left")
+def _table(columns: dict[str, Evaluation], title: str, trained_on: Sequence[bool] = ()) -> Table:
+    caption = "* trained on every label of scenes that are scored" if any(trained_on) else None
+    table = Table(title=f"{title}; in %, raw points unless named voxel", caption=caption)
+    table.add_column("")
+    for name, marked in itertools.zip_longest(columns, trained_on):
+        table.add_column(f"{name} *" if marked else name, justify="right")
     for score in ("miou", "macc", "oacc", "miou_voxel"):
         table.add_row(score, *[_percent(e.summary()[score]) for e in columns.values()], style="bold")
     table.add_row("miou, 95 % of resamples", *[_range(miou_interval(e.matrices)) for e in columns.values()])

@@ -14,6 +14,7 @@ from pointseg.errors import InputError
 from pointseg.inference import save_model
 from pointseg.progress import track
 from pointseg.training import Run
+from pointseg.training.checkpoint import FINAL
 from pointseg.training.loop import predictor
 from pointseg.viewing.ply import write_ply
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="RUN|FILE", help="a run folder; with --model cloud files, or folders of them"
     )
     parser.add_argument("-o", "--out", help="file or folder to write to (of a run: RUN/predictions)")
-    parser.add_argument("--checkpoint", default="final", help="final (default), best, or a folder in RUN/checkpoints")
+    parser.add_argument("--checkpoint", help="of a run: final (default), best, or a folder in RUN/checkpoints")
     parser.add_argument("--device", help="cpu, cuda, mps (default: CUDA if there is one)")
     add_cloud_arguments(parser.add_argument_group("clouds"))
     scenes = parser.add_argument_group("prepared scenes of a run")
@@ -62,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{len(args.inputs)} inputs; give one run folder, or cloud files with --model")
     if Path(args.inputs[0]).suffix.lower() in SUFFIXES and not Path(args.inputs[0]).is_dir():
         raise InputError(f"{args.inputs[0]} is a cloud file; say with --model what to predict it with")
-    run = Run.open(args.inputs[0])
+    run, checkpoint = Run.open(args.inputs[0]), args.checkpoint or FINAL
     if args.export:
-        print(save_model(run.load_model(args.checkpoint), model_spec(run), args.export))
+        print(save_model(run.load_model(checkpoint), model_spec(run), args.export))
         return 0
-    return _predict_scenes(run, args)
+    return _predict_scenes(run, checkpoint, args)
 
 
 def _refuse_together(args: argparse.Namespace, flag: str | None, others: tuple[str, ...]) -> None:
@@ -76,18 +77,19 @@ def _refuse_together(args: argparse.Namespace, flag: str | None, others: tuple[s
             raise InputError(f"--{other} works {where} --model only; leave one of them out or give both")
 
 
-def _predict_scenes(run: Run, args: argparse.Namespace) -> int:
+def _predict_scenes(run: Run, checkpoint: str, args: argparse.Namespace) -> int:
     device = pick_device(args.device)
-    predict = predictor(run, run.load_model(args.checkpoint, device), device)
+    predict = predictor(run, run.load_model(checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
-    written = WrittenFiles.of(out, run, args.checkpoint, args.data)
+    written = WrittenFiles.of(out, run, checkpoint, args.data)
     for scene in track(run.scenes(args.splits, args.data), "predicting"):
         source = _source(scene) if args.native else None
         prediction = predict(scene)
         if source is not None:
             target = out / scene.split / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_predictions(source, target, prediction.pred, confidence=prediction.confidence)
+            known = {"confidence": prediction.confidence, "entropy": prediction.entropy}
+            write_predictions(source, target, prediction.pred, **known)
             print(target)
             continue
         path = written.path(scene)

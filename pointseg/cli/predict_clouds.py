@@ -26,6 +26,7 @@ from pointseg.inference.predictor import Predictor
 from pointseg.memory_size import parse_memory
 from pointseg.progress import progress_bar
 from pointseg.training import Run
+from pointseg.training.checkpoint import FINAL
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,13 @@ def predict_clouds(args: argparse.Namespace) -> int:
     """Predict the files that were named; exit code 1 if some of several could not be."""
     memory = parse_memory(args.memory) if args.memory else DEFAULT_MEMORY
     model = Path(args.model).absolute()
+    if args.checkpoint is not None and is_model_folder(model):
+        raise InputError(
+            f"--checkpoint is {args.checkpoint!r}, but {model} is a model folder, which holds one network; leave it "
+            "out, or give the run with --model"
+        )
     jobs = [
-        CloudJob(source, target, model, args.checkpoint, args.device, memory, args.halo)
+        CloudJob(source, target, model, args.checkpoint or FINAL, args.device, memory, args.halo)
         for source, target in targets(args.inputs, args.out)
     ]
     try:

@@ -17,6 +17,7 @@ from pointseg.device import pick_device
 from pointseg.errors import InputError
 from pointseg.inference.predict import ScenePrediction
 from pointseg.training import Run
+from pointseg.training.checkpoint import scored_weights
 from pointseg.training.loop import predictor
 from pointseg.training.pseudo_label_record import FOLDER as PSEUDO_LABELS
 from pointseg.viewing.cloud import Cloud
@@ -40,7 +41,7 @@ class WrittenFiles:
     @classmethod
     def of(cls, folder: Path, run: Run, checkpoint: str, data: str | Path | None) -> WrittenFiles:
         """Of one checkpoint's predictions for the scenes of one root."""
-        weights = hash_file(run.checkpoints / checkpoint / "model.safetensors")
+        weights = hash_file(scored_weights(run.checkpoints / checkpoint))
         return cls(folder, {"weights": weights, "data": str(Path(data or run.config.data.root).resolve())})
 
     def path(self, scene: PreparedScene) -> Path:

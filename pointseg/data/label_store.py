@@ -61,6 +61,11 @@ class SparseLabels:
         """Where imported labels are from: ``kind`` and what else decides them; None for a draw."""
         return self.spec.get("source")
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The scenes, as ``split/scene``, that were looked at and got no label: those without a click."""
+        return frozenset(self.spec.get("scenes_without", ()))
+
     def class_weights(self, kind: str) -> np.ndarray:
         """(K,) float64 weights of the classes by how many labelled points each has; see ``class_weights``."""
         return class_weights(self.counts, kind)
@@ -102,10 +107,9 @@ class SparseLabels:
         return index, label
 
     def _uncovered(self, key: str) -> str:
-        if key in self.spec.get("scenes_without", []):
+        if key in self.left_out:
             return (
-                f"the labels {self.name!r} have no click on scene {key}; add some and import again, or leave the scene "
-                "out by moving it to another split"
+                f"the labels {self.name!r} have no click on scene {key}; add some and import again under another --name"
             )
         return (
             f"the draw {self.name!r} does not cover scene {key}; it covers the splits "

@@ -2,6 +2,9 @@
 
     checkpoints/step_000200/  model.safetensors  method.safetensors  optimizer.safetensors  state.json  manifest.json
 
+With a moving average there is also ``average.safetensors``, and ``scored.safetensors`` where the network that is scored
+is not the student; ``best`` and ``final`` hold that one alone, as their ``model.safetensors``.
+
 ``manifest.json`` holds the SHA-256 of every other file, so that damage on disk is recognised. A folder is written under
 a hidden name and renamed, so one that carries its final name was complete.
 """
@@ -32,6 +35,9 @@ KEEP = 2
 
 MANIFEST = "manifest.json"
 
+SCORED = "scored.safetensors"
+"""The network that a step checkpoint is scored by, where it is not the student."""
+
 FINAL = "final"
 """The weights after the last step; a run that has them is finished."""
 
@@ -47,6 +53,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     average: nn.Module | None = None,
+    scored: nn.Module | None = None,
 ) -> Path:
     """Write ``folder/step_<step>`` and remove all but the newest ``KEEP`` step checkpoints.
 
@@ -56,6 +63,7 @@ def save_checkpoint(
         model, method, optimizer: whose state is kept.
         state: anything else worth keeping, JSON values.
         average: the moving average of the model, if there is one.
+        scored: the network that is scored, if it is not the model.
 
     Returns:
         The checkpoint's folder.
@@ -68,10 +76,18 @@ def save_checkpoint(
         save_tensors(_contiguous(model.state_dict()), unfinished / "model.safetensors")
         if average is not None:
             save_tensors(_contiguous(average.state_dict()), unfinished / "average.safetensors")
+        if scored is not None:
+            save_tensors(_contiguous(scored.state_dict()), unfinished / SCORED)
         (unfinished / "state.json").write_text(json.dumps({"step": step, "optimizer": groups, **state}, indent=1))
     for old in step_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
     return target
+
+
+def scored_weights(folder: Path) -> Path:
+    """The file of a checkpoint folder with the network that is scored."""
+    apart = folder / SCORED
+    return apart if apart.is_file() else folder / "model.safetensors"
 
 
 def save_weights(target: Path, model: nn.Module, state: dict[str, Any]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pointseg.data.classes import IGNORED
 from pointseg.data.scene import PreparedScene
+from pointseg.data.sparse_labels import SparseLabels
 from pointseg.errors import InputError
 from pointseg.methods import METHODS
 from pointseg.training.processes import require_shareable
 
 if TYPE_CHECKING:
     from pointseg.training.run import Run
+
+logger = logging.getLogger(__name__)
 
 
 def check_data(run: Run) -> None:
@@ -27,6 +32,24 @@ def check_data(run: Run) -> None:
     require_shareable(run.config.batch_size, run.config.compile)
     _check_scored(run)
     _check_trained(run)
+
+
+def check_left_to_score(run: Run) -> None:
+    """See that not every point to be scored is one that is trained on; a run begun all the same can still be ended.
+
+    Raises:
+        InputError: nothing is left of a scored split.
+    """
+    left = Counter[str]()
+    for scene in run.scored_scenes():
+        unseen = np.array(scene.segment)
+        unseen[run.annotated_points(scene)] = IGNORED
+        left[scene.split] += int((unseen >= 0).sum())
+    for split in (name for name, count in left.items() if count == 0):
+        raise InputError(
+            f"every point of split {split} that has a class is annotated in {run.config.data.labels!r} and trained on, "
+            "so none is left to score; score another split, or none with data.eval_splits=[]"
+        )
 
 
 def _check_scored(run: Run) -> None:
@@ -51,6 +74,7 @@ def _check_trained(run: Run) -> None:
             f"{method} would have no unannotated point to learn from when data.labels is full; name a draw with "
             "--labels, or take the method supervised" + (", or set method.all_points to true" * (method == "erda"))
         )
+    _tell_of_left_out(run, sparse)
     labelled = Counter[str]()
     for scene in run.training_scenes():
         _require_colors(run, scene)
@@ -69,6 +93,14 @@ def _check_trained(run: Run) -> None:
             f"split {split} has no labelled point in {run.config.data.labels!r}; leave it out of "
             "data.train_splits, or annotate some of its points ('pointseg label')"
         )
+
+
+def _tell_of_left_out(run: Run, sparse: SparseLabels | None) -> None:
+    splits = run.training_splits()
+    without = sorted(key for key in (sparse.left_out if sparse else ()) if key.split("/")[0] in splits)
+    if without:
+        shown = ", ".join(without[:5]) + ", ..." * (len(without) > 5)
+        logger.warning("left out of the training, for want of a label in %r: %s", run.config.data.labels, shown)
 
 
 def _require_colors(run: Run, scene: PreparedScene) -> None:

@@ -80,7 +80,7 @@ def train(run: Run, *, device: torch.device, workers: int = 1, on_step: OnStep =
 
 def _remove_leftovers(run: Run) -> None:
     """Remove what a killed training, or evaluation, had only half written."""
-    for name in ("classes", "config", "metrics", "report"):
+    for name in ("classes", "config", "data", "metrics", "report"):
         remove_unfinished(run.path, name)
     for folder in (run.checkpoints, run.path / "evaluation"):
         remove_unfinished(folder)
@@ -122,7 +122,8 @@ def _train(run: Run, device: torch.device, workers: int, on_step: OnStep) -> flo
         elif done % config.checkpoint_every == 0 and is_first():
             state = {"best": notes.best, "scaler": scaler.state_dict()}
             trained: dict[str, Any] = {"model": model.net, "method": method, "optimizer": optimizer, "average": average}
-            save_checkpoint(run.checkpoints, step=done, state=state, **trained)
+            apart = None if scored is model else scored.net
+            save_checkpoint(run.checkpoints, step=done, state=state, scored=apart, **trained)
         shown |= newest | {f"eval_{name}": value for name, value in notes.scores.items()}
         on_step(done, dict(shown))
     return clock.share

@@ -112,9 +112,9 @@ class RunNotes(Notes):
         self.panels.look(scene, prediction)
 
     def evaluation(self, done: int, evaluation: Evaluation, network: nn.Module) -> None:
-        self.scores = evaluation.summary()
         per_class = zip(evaluation.classes, evaluation.points.iou, strict=True)
-        iou = {f"iou_{name}": float(value) for name, value in per_class if not math.isnan(value)}
+        self.scores = _existing(evaluation.summary())
+        iou = _existing({f"iou_{name}": float(value) for name, value in per_class})
         self.tracker.record("eval", done, self.scores | iou)
         self.drawn["Predictions"] = self.panels.draw()
         self.tracker.pictures(done, "prediction", self.drawn["Predictions"])
@@ -122,7 +122,8 @@ class RunNotes(Notes):
         self.drawn["Classes"] = {
             "IoU of each class": iou_bars({self.run.path.name: evaluation.points.iou}, self.run.classes)
         }
-        if not self.best or self.scores["miou"] > self.best["miou"]:
+        # A score that is not a number is above nothing, and nothing is kept from being above it.
+        if "miou" in self.scores and not self.scores["miou"] <= self.best.get("miou", math.nan):
             self.best = {"step": done, **self.scores}
             save_weights(self.run.checkpoints / "best", network, self.best)
 
@@ -133,3 +134,8 @@ class RunNotes(Notes):
         # Last of all: a run with final weights is finished.
         save_weights(run.checkpoints / FINAL, network, {"step": done, **self.scores})
         self.tracker.close()
+
+
+def _existing(scores: Mapping[str, float]) -> dict[str, float]:
+    """Without the scores of nothing, which are NaN."""
+    return {name: value for name, value in scores.items() if not math.isnan(value)}

@@ -59,8 +59,9 @@ class PseudoLabelRecord:
         )
         sample = dataset[0, (run.config.seed,)]
         assert isinstance(sample, Sample)
-        # As in prediction.
-        sample = replace(sample, coord=sample.coord - sample.coord.min(dim=0).values)
+        # As in prediction, where the grid begins at the lowest voxel of the whole scene, not of what is left of it.
+        lowest = np.floor(np.asarray(scene.coord).min(axis=0).astype(np.float64) / data.voxel_size)
+        sample = replace(sample, coord=sample.coord - torch.from_numpy(lowest.astype(np.int32)))
         point, offset = sample.point.numpy(), scene.offset.tolist()
         cloud = Cloud(
             coord=np.asarray(scene.coord)[point],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,26 @@ def _sections(pictures: Mapping[str, Mapping[str, Image.Image]], drawn: Mapping[
 def _scores(evaluations: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
     if not evaluations:
         return ["## Scores", "Nothing was scored: the recipe holds no split out."]
-    last, best = evaluations[-1], max(evaluations, key=lambda line: line.get("miou", 0.0))
+    last, best = evaluations[-1], max(evaluations, key=lambda line: line["miou"] if _there(line, "miou") else -1.0)
     head = [f"| | last, step {last['step']} | best mIoU, step {best['step']} |", "|---|---:|---:|"]
     headlines = [f"| {text} | {_percent(last, key)} | {_percent(best, key)} |" for key, text in HEADLINES.items()]
     of_classes = [f"| {name} | {_percent(last, f'iou_{name}')} | {_percent(best, f'iou_{name}')} |" for name in classes]
     return [
         "## Scores",
         "\n".join([*head, *headlines]),
-        "IoU of each class on raw points, %; - where neither truth nor prediction has it. The best step was chosen by "
-        "looking at these scores.",
+        "IoU of each class on raw points, %; - where no scored point is of it. The best step was chosen by looking at "
+        "these scores.",
         "\n".join([head[0].replace("| |", "| class |"), head[1], *of_classes]),
     ]
 
 
 def _percent(line: Mapping[str, Any], key: str) -> str:
-    return f"{100 * line[key]:.1f}" if key in line else "-"
+    return f"{100 * line[key]:.1f}" if _there(line, key) else "-"
+
+
+def _there(line: Mapping[str, Any], key: str) -> bool:
+    """Whether a line has a number for a key; the score of nothing is NaN."""
+    return math.isfinite(line.get(key, math.nan))
 
 
 def _warnings(warnings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -97,9 +103,9 @@ def _write_pictures(
     """Draw and write all pictures; the file of each, relative to the run folder."""
     series = {"training loss": (training, "loss", 1), "mIoU of the held-out scenes, %": (evaluations, "miou", 100)}
     curves = [
-        Curve(title, [(line["step"], factor * line[key]) for line in lines if key in line])
+        Curve(title, [(line["step"], factor * line[key]) for line in lines if _there(line, key)])
         for title, (lines, key, factor) in series.items()
-        if any(key in line for line in lines)
+        if any(_there(line, key) for line in lines)
     ]
     images = {"curves": draw_curves(curves)} if curves else {}
     images |= {name: image for section in pictures.values() for name, image in section.items()}

@@ -1,16 +1,14 @@
 """A run: one folder that holds everything about one training.
 
-config.yaml  classes.yaml  environment.json  metrics.jsonl  tensorboard/
+config.yaml  classes.yaml  environment.json  data.json  metrics.jsonl  tensorboard/
 checkpoints/step_*/  checkpoints/best/  checkpoints/final/  evaluation/  predictions/
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import logging
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,30 +17,28 @@ import numpy as np
 import torch
 import yaml
 
-from pointseg import __version__
 from pointseg.atomic import replacing_file
 from pointseg.data.classes import Classes, load_classes, save_classes
 from pointseg.data.dataset import feature_channels
+from pointseg.data.label_store import scene_key
 from pointseg.data.label_weights import class_weights
 from pointseg.data.scene import PreparedScene, list_scenes, list_splits
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.evaluation.evaluate import NOTHING
 from pointseg.methods import Task
-from pointseg.methods.distributed import world_size
-from pointseg.models.engine import ME
 from pointseg.models.segmentor import Segmentor, build_segmentor
-from pointseg.training.checkpoint import FINAL, known_damage, load_weights, require_undamaged
+from pointseg.training.checkpoint import FINAL, known_damage, load_weights, require_undamaged, scored_weights
 from pointseg.training.config import TrainConfig
-from pointseg.training.data_checks import check_data
+from pointseg.training.data_checks import check_data, check_left_to_score
+from pointseg.training.data_record import DataRecord
+from pointseg.training.environment import environment
 from pointseg.training.lock import locked
 from pointseg.training.plain import flatten
 from pointseg.training.recipe import load_recipe, to_dict
 from pointseg.training.trained_points import TrainedPoints
 
 logger = logging.getLogger(__name__)
-
-RECORDED_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Run:
 
         Raises:
             InputError: the folder holds a run and ``resume`` was not asked for, or it was made with another recipe,
-                or the data of the recipe is not there, or was moved and is not the same.
+                or the data of the recipe is not there, or is not that which the run was begun with.
         """
         path = Path(path)
         existing = (path / "config.yaml").is_file()
@@ -76,7 +72,7 @@ class Run:
         if existing:
             run = cls.open(path)
             _require_same(run.config, config, path)
-            run = run._moved_to(config)
+            run = run._with_data_of(config)
             if not run.finished:
                 if (run.checkpoints / FINAL).is_dir():
                     logger.warning("the final weights of %s are damaged; they are made again", path)
@@ -85,14 +81,17 @@ class Run:
         classes = load_classes(_data_root(config) / "classes.yaml")
         run = cls(path, config, classes)
         check_data(run)
+        check_left_to_score(run)
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if (path / "config.yaml").is_file():
                 raise InputError(f"another process has just started a run in {path}; choose another --out")
             save_classes(classes, path / "classes.yaml")
-            (path / "environment.json").write_text(json.dumps(_environment(), indent=1))
+            (path / "environment.json").write_text(json.dumps(environment(), indent=1))
             run._write_config()
-        return run
+            DataRecord.of(run).write(path)
+        # Anew: what was checked had no record yet.
+        return cls(path, config, classes)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -102,17 +101,21 @@ class Run:
             raise InputError(f"{path} is not a run folder (it has no config.yaml); give the --out folder of a training")
         return cls(path, load_recipe(path / "config.yaml"), load_classes(path / "classes.yaml"))
 
-    def _moved_to(self, config: TrainConfig) -> Run:
-        """This run with its data in the root of ``config``, which must hold the same scenes and labels."""
-        there, root = self._trained_points, _data_root(config)
+    def _with_data_of(self, config: TrainConfig) -> Run:
+        """This run with its data in the root of ``config``, which must hold the scenes and labels it was begun with."""
+        there, root, record = self._trained_points, _data_root(config), DataRecord.read(self.path)
         if root.resolve() == there.root:
+            if record is not None and not self.finished:
+                record.require_same(DataRecord.of(self), root)
             return self
         moved = Run(self.path, config, self.classes)
         moved._require_classes(root)
         if there.home:
             begun, now = ([*run.training_scenes(), *run.scored_scenes()] for run in (self, moved))
             there.require_same(begun, now, moved.sparse_labels())
-        else:
+        if record is not None:
+            record.require_same(DataRecord.of(moved), root)
+        elif not there.home:
             logger.warning(
                 "the data the run was begun with, %s, is not there any more, so that nothing is left to compare with; "
                 "what %s holds by the same names is taken for it",
@@ -155,7 +158,23 @@ class Run:
         return self.scenes() if self.config.data.eval_splits else []
 
     def training_scenes(self) -> list[PreparedScene]:
-        """The scenes trained on: the named splits, or every split that is not held out.
+        """The scenes of ``training_splits``, but for those that the draw was made without.
+
+        Raises:
+            InputError: no scene is left, or there are no such splits or no such draw.
+        """
+        splits, sparse = self.training_splits(), self.sparse_labels()
+        there = list_scenes(_data_root(self.config), splits)
+        kept = [scene for scene in there if sparse is None or scene_key(scene) not in sparse.left_out]
+        if not kept:
+            raise InputError(
+                f"no scene of {', '.join(splits)} has a label in {self.config.data.labels!r}; annotate some of their "
+                "points ('pointseg label'), or name other splits with data.train_splits"
+            )
+        return kept
+
+    def training_splits(self) -> list[str]:
+        """The splits trained on: the named ones, or all that are not held out.
 
         A split may be in both lists only with sparse labels; its annotated points are left out of the score then.
         """
@@ -167,7 +186,7 @@ class Run:
             raise InputError(f"splits {sorted(shared)} are both trained on with all labels and scored; name each once")
         if not splits:
             raise InputError(f"{data.root} holds only the held-out splits {list(data.eval_splits)}; prepare others too")
-        return list_scenes(_data_root(self.config), splits)
+        return splits
 
     def annotated_points(self, scene: PreparedScene) -> np.ndarray:
         """Raw indices of the annotated points of a scene that this run was trained on; none of a scene it never saw."""
@@ -178,9 +197,13 @@ class Run:
         """Raw indices and classes of the annotated points of a scene, see ``TrainedPoints.of``."""
         return self._trained_points.of(scene)
 
+    def trained_whole(self, scene: PreparedScene) -> bool:
+        """Whether this run was trained on the labels of all points of a scene."""
+        return self._trained_points.whole(scene)
+
     @functools.cached_property
     def _trained_points(self) -> TrainedPoints:
-        return TrainedPoints(self.config.data)
+        return TrainedPoints(self.config.data, DataRecord.read(self.path))
 
     def sparse_labels(self) -> SparseLabels | None:
         """The draw of the recipe, or None where every point's label is used."""
@@ -222,7 +245,7 @@ class Run:
         )
 
     def load_model(self, checkpoint: str = "final", device: torch.device | str = "cpu") -> Segmentor:
-        """A trained network in evaluation mode.
+        """The scored network of a checkpoint, in evaluation mode.
 
         Args:
             checkpoint: ``final``, ``best``, or the name of a folder in ``checkpoints``.
@@ -236,7 +259,7 @@ class Run:
             )
         require_undamaged(folder)
         model = self.build_model()
-        load_weights(folder / "model.safetensors", model.net)
+        load_weights(scored_weights(folder), model.net)
         return model.to(device).eval()
 
     @property
@@ -264,16 +287,3 @@ def _require_same(saved: TrainConfig, given: TrainConfig, path: Path) -> None:
         raise InputError(
             f"{path} was started with other settings ({'; '.join(changed)}); use the same ones or choose another --out"
         )
-
-
-def _environment() -> dict[str, object]:
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {"pointseg": __version__} | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
-        "engine": ME.__name__,
-        "cuda": torch.version.cuda,
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "processes": world_size(),
-        "threads": torch.get_num_threads(),
-    }

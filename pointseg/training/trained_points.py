@@ -14,10 +14,9 @@ from pointseg.data.scene_reader import LABELS_FOLDER
 from pointseg.data.sparse_labels import SparseLabels, open_labels
 from pointseg.errors import InputError
 from pointseg.training.config import DataConfig
+from pointseg.training.data_record import REMEDY, DataRecord, difference, labels_fact, scene_facts
 
 logger = logging.getLogger(__name__)
-
-_REMEDY = "continue with the data that the run was begun with, or start again under another --out"
 
 
 class TrainedPoints:
@@ -25,12 +24,15 @@ class TrainedPoints:
 
     Args:
         data: of the recipe.
+        record: of the data the run was begun with; None for a run of before there were records.
     """
 
-    def __init__(self, data: DataConfig) -> None:
+    def __init__(self, data: DataConfig, record: DataRecord | None) -> None:
         self.data = data
+        self.record = record
         self.root = Path(data.root).resolve()
         self.draws: dict[Path, SparseLabels | None] = {}
+        self.warned: set[Path] = set()
 
     @property
     def home(self) -> bool:
@@ -49,16 +51,19 @@ class TrainedPoints:
         Raises:
             InputError: the draw is damaged, or was made on other data.
         """
-        data, root = self.data, scene.path.parent.parent.resolve()
-        trained = scene.split in data.train_splits if data.train_splits else scene.split not in data.eval_splits
-        if data.labels == "full" or not trained:
+        known = None if self.data.labels == "full" else self._known(scene)
+        if known is None:
             return None
         home = self.home
-        known = scene if root == self.root or not home else self._twin(scene)
-        draw = self._draw(self.root if home else root, moved=not home) if known else None
-        if known is None or draw is None or (not home and scene_key(scene) not in draw.spec["scenes"]):
+        draw = self._draw(self.root if home else scene.path.parent.parent.resolve(), moved=not home)
+        # Scenes prepared after the draw was made are in the same splits as those it covers.
+        if draw is None or scene_key(scene) not in draw.spec["scenes"] or self._made_again(draw, known):
             return None
         return draw.for_scene(known)
+
+    def whole(self, scene: PreparedScene) -> bool:
+        """Whether a scene was trained on with the labels of all its points, so that its score tells of no other."""
+        return self.data.labels == "full" and self._known(scene) is not None
 
     def require_same(
         self, begun: Sequence[PreparedScene], now: Sequence[PreparedScene], draw: SparseLabels | None
@@ -74,23 +79,52 @@ class TrainedPoints:
             InputError: a scene is missing, new, or another one, or other points of it are annotated.
         """
         for key in sorted({scene_key(scene) for scene in begun} ^ {scene_key(scene) for scene in now}):
-            raise InputError(f"scene {key} is not in both {self.root} and the data given now; {_REMEDY}")
+            raise InputError(f"scene {key} is not in both {self.root} and the data given now; {REMEDY}")
         for scene in now:
             twin = self._twin(scene)
             if twin is None or not (_equal(twin.color, scene.color) and _equal(twin.segment, scene.segment)):
-                raise InputError(f"{scene.path} is another scene than {self.root / scene_key(scene)}; {_REMEDY}")
+                raise InputError(f"{scene.path} is another scene than {self.root / scene_key(scene)}; {REMEDY}")
             known = self.of(scene)
             if known is not None and draw is not None and not all(map(np.array_equal, known, draw.for_scene(scene))):
                 raise InputError(
                     f"the draw {self.data.labels!r} annotates other points of {scene.path} than of "
-                    f"{self.root / scene_key(scene)}; {_REMEDY}"
+                    f"{self.root / scene_key(scene)}; {REMEDY}"
                 )
+
+    def _known(self, scene: PreparedScene) -> PreparedScene | None:
+        """A scene that was trained on, as the run's own data has it; where that is gone, as it is now."""
+        data, key = self.data, scene_key(scene)
+        if self.record is not None:
+            trained = key in self.record.trained
+        else:
+            trained = scene.split in data.train_splits if data.train_splits else scene.split not in data.eval_splits
+        if not trained or scene.path.parent.parent.resolve() == self.root:
+            return scene if trained else None
+        if self.home:
+            return self._twin(scene)
+        place = {name: value for name, value in scene_facts(scene).items() if name in ("points", "coord.npy")}
+        other = self.record is not None and difference(self.record.trained[key], place)
+        return None if other else scene
 
     def _twin(self, scene: PreparedScene) -> PreparedScene | None:
         """The scene of the run's own data with the same name and points, if there is one."""
         path = self.root / scene.split / scene.name
         twin = open_scene(path) if (path / "meta.json").is_file() else None
         return twin if twin is not None and np.array_equal(twin.coord, scene.coord) else None
+
+    def _made_again(self, draw: SparseLabels, scene: PreparedScene) -> bool:
+        """Whether a draw annotates other points of a scene than it did when the run was begun; a warning says so."""
+        if self.record is None:
+            return False
+        again = difference(self.record.trained[scene_key(scene)], labels_fact(draw, scene)) is not None
+        if again and draw.path not in self.warned:
+            self.warned.add(draw.path)
+            logger.warning(
+                "the draw %s was made again since the run was begun, so the points it was trained on cannot be told "
+                "from others",
+                draw.path,
+            )
+        return again
 
     def _draw(self, root: Path, *, moved: bool) -> SparseLabels | None:
         if root not in self.draws:

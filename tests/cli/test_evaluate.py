@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -50,7 +51,17 @@ def runs(trained, tmp_path):
         config = yaml.safe_load((trained.path / "config.yaml").read_text())
         config["data"]["eval_splits"] = [area]
         (tmp_path / "runs" / area / "config.yaml").write_text(yaml.safe_dump(config))
+        (tmp_path / "runs" / area / "data.json").unlink()  # it tells what was really trained on
     return tmp_path / "runs"
+
+
+def other_run(runs, **data):
+    """A copy of a run that says it was trained with other settings of its data."""
+    other = shutil.copytree(runs / "Area_5", runs / "other")
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["data"] |= data
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    return other
 
 
 def evaluate(*arguments):
@@ -110,6 +121,57 @@ def test_runs_side_by_side_differ_by_a_paired_interval(runs, capsys):
     assert scores["miou_minus"]["value"] == 0
     interval = scores["miou_interval"]
     assert interval["low"] <= interval["value"] == scores["miou"] <= interval["high"]
+
+
+def test_scores_of_scenes_trained_on_with_every_label_are_marked(runs, capsys):
+    full = other_run(runs, labels="full")
+    assert evaluate(full, "--splits", "Area_5") == 0
+    assert not stored(runs, "final_Area_5", "other")["trained_on"]
+    assert "every label" not in "".join(capsys.readouterr())
+    assert evaluate(runs / "Area_5", full, "--splits", "Area_1", "Area_5") == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == (
+        f"warning: {full} was trained on every label of 1 of the 2 scenes to be scored (Area_1/office_1 for one): its "
+        "scores are of what it was shown, not of new scenes"
+    )
+    assert "other *" in said.out
+    assert "* trained on every label of scenes that are scored" in " ".join(said.out.split())
+    marks = [stored(runs, "final_Area_1-Area_5", name)["trained_on"] for name in ("Area_5", "other")]
+    assert marks == [False, True]
+
+
+def test_runs_that_leave_out_other_points_are_not_compared_in_pairs(runs, capsys):
+    other = other_run(runs, labels="1pt_seed0")
+    assert evaluate(runs / "Area_5", other, "--splits", "Area_1", "Area_2", "Area_5") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "miou of other minus Area_5: not compared, since they leave different annotated points of Area_1/office_1 and "
+        "1 more out of their scores"
+    ) in said
+    assert "miou_minus" not in stored(runs, "final_Area_1-Area_2-Area_5", "other")
+    assert evaluate(runs / "Area_5", other) == 0
+    assert "miou of other minus Area_5: +0.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("more", r"scene Area_5/office_2 is in the data of .*/other alone, of .*/Area_5 and .*/other; score both"),
+        ("moved", r"/mine/Area_5/office_1 of .*/other has other coordinates than .*/Area_5/office_1 of"),
+    ],
+)
+def test_runs_whose_data_differs_are_refused_before_anything_is_predicted(
+    runs, rooms_root, tmp_path, capsys, monkeypatch, change, said
+):
+    root = shutil.copytree(rooms_root, tmp_path / "mine")
+    (scene,) = list_scenes(root, ["Area_5"])
+    arrays = {name: np.array(getattr(scene, name)) for name in ("coord", "color", "segment")}
+    arrays["coord"] += np.float32(0.01)
+    facts = {"dataset": "s3dis", "sources": [], "repairs": [], "voxel_sizes": [0.1]}
+    write_scene(root, "Area_5", "office_2" if change == "more" else "office_1", **arrays, **facts)
+    monkeypatch.setattr(evaluate_command, "_evaluate", None)
+    assert evaluate(runs / "Area_5", other_run(runs, root=str(root))) == 2
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_scores_that_cannot_be_stored_are_shown_and_keep_no_others(runs, capsys, monkeypatch):

@@ -64,6 +64,10 @@ def test_clicks_to_a_classified_laz_file(folder, capsys):
     truth = (np.asarray(before.z) > 37).astype(int)
     assert (np.asarray(after.pred) == truth).mean() > 0.95
     assert np.asarray(after.confidence).min() >= 0.5
+    # Of two classes, one as sure as this: what is left to the other decides.
+    share = np.clip(np.asarray(after.confidence, float), 1e-9, 1 - 1e-9)
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    np.testing.assert_allclose(np.asarray(after.entropy), entropy, atol=1e-4)
     assert main(["evaluate", "run"]) == 2
     assert "trained without held-out splits; name splits to score with --splits" in capsys.readouterr().err
     (folder / "my scan.laz").write_bytes(b"another file")

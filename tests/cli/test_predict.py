@@ -68,6 +68,9 @@ def test_a_file_with_a_run_and_with_its_exported_model(run_folder, scans, tmp_pa
     assert "3,000 points" in said
     assert "1 tiles of at most" in said
     assert "of 3.00 GB allowed" in said
+    assert main(["predict", "scans/a.las", "--model", "model", "-o", "three.las", "--checkpoint", "best"]) == 2
+    assert "--checkpoint is 'best', but" in capsys.readouterr().err
+    assert not (tmp_path / "three.las").exists()
 
 
 def test_prepared_scenes_of_a_run_as_ply(run_folder, tmp_path, capsys):

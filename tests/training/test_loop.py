@@ -144,6 +144,27 @@ def test_what_a_run_leaves_behind(finished):
     assert environment["packages"]["torch"] == torch.__version__
 
 
+@pytest.mark.parametrize(
+    ("method", "setting", "stored", "prefix"),
+    [
+        ("supervised", "ema_momentum=0.9", "average", "model.net."),
+        ("mean_teacher", "ema_momentum=0", "method", "teacher.model.net."),
+        ("supervised", "ema_momentum=0", "model", ""),
+    ],
+)
+def test_a_step_checkpoint_gives_the_network_that_is_scored(
+    rooms_root, tmp_path, no_pictures, method, setting, stored, prefix
+):
+    extra = ["steps=3", "data.eval_splits=[]", "data.train_splits=[Area_1]", "model.planes=[4, 4, 4, 4, 4, 4, 4, 4]"]
+    run = Run.create(tmp_path / "run", recipe(rooms_root, method, *extra, setting))
+    train(run, device=CPU, workers=0)
+    folder, loaded = run.checkpoints / "step_000002", run.load_model("step_000002").net.state_dict()
+    tensors = load_file(folder / f"{stored}.safetensors")
+    assert same(loaded, {name: tensors[prefix + name] for name in loaded})
+    assert same(loaded, load_file(folder / "model.safetensors")) == (stored == "model")
+    assert (folder / "scored.safetensors").exists() == (stored != "model")
+
+
 def test_a_loaded_model_scores_as_it_did_in_training(finished):
     from pointseg.training.loop import evaluate_network
 

@@ -11,6 +11,7 @@ from pointseg.cli.main import main
 from pointseg.data.sparse_labels import draw
 from pointseg.errors import InputError
 from pointseg.training import Run, load_recipe, train
+from pointseg.training.data_record import FILE
 
 SMALL = [
     "data.voxel_size=0.1",
@@ -50,15 +51,17 @@ def interrupted(path, root):
     return run
 
 
-@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
-def test_a_run_goes_on_where_its_data_is_now(home, rooms_root, tmp_path, caplog, move):
+@pytest.mark.parametrize(("move", "recorded"), [(shutil.move, True), (shutil.move, False), (shutil.copytree, True)])
+def test_a_run_goes_on_where_its_data_is_now(home, rooms_root, tmp_path, caplog, move, recorded):
     straight = Run.create(tmp_path / "straight", recipe(rooms_root))
     train(straight, device=torch.device("cpu"), workers=0)
     run, there = interrupted(tmp_path / "run", home), move(home, tmp_path / "there")
+    if not recorded:
+        (run.path / FILE).unlink()
     moved = Run.create(run.path, recipe(there), resume=True)
     assert moved.config.data.root == Run.open(run.path).config.data.root == str(there)
     warned = [text for text in caplog.messages if "nothing is left to compare with" in text]
-    assert len(warned) == (move is shutil.move)
+    assert len(warned) == (not recorded)
     assert all(str(home) in text and str(there) in text for text in warned)
     train(moved, device=torch.device("cpu"), workers=0)
     one, other = weights(straight), weights(moved)

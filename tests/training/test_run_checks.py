@@ -16,12 +16,17 @@ import torch
 from PIL import Image
 
 from pointseg.cli.main import main
+from pointseg.data.classes import load_classes
+from pointseg.data.label_import import import_segment
 from pointseg.data.scene import open_scene, write_scene
 from pointseg.errors import InputError
+from pointseg.evaluation import Calibration, Evaluation, confusion_matrix
+from pointseg.evaluation.evaluate import SceneEvaluation
 from pointseg.training import Run, explained, load_recipe, notes, train, waiting
 from pointseg.training.curves import Curve, draw_curves
 from pointseg.training.lock import locked
 from pointseg.training.pictures import PredictionPictures
+from pointseg.training.report import write_report
 from pointseg.training.waiting import DataClock
 from pointseg.viewing.drawing import nice_ticks
 
@@ -83,6 +88,43 @@ def test_a_scored_split_without_truth(copied, tmp_path):
     change_labels(copied, "Area_5", lambda s: np.full_like(s, -1))
     with pytest.raises(InputError, match="ground truth of split Area_5 is empty"):
         Run.create(tmp_path / "run", recipe(copied))
+
+
+def test_a_scored_split_of_which_every_label_is_trained_on(copied, tmp_path):
+    change_labels(copied, "Area_1", lambda s: np.where(np.arange(len(s)) % 100 == 0, s, -1))
+    import_segment(copied, splits=["Area_1", "Area_2"])
+    both = ["data.train_splits=[Area_1, Area_2]", "data.eval_splits=[Area_1]"]
+    with pytest.raises(InputError, match=r"every point of split Area_1 that has a class is annotated in 'segment'"):
+        Run.create(tmp_path / "run", recipe(copied, *both, labels="segment"))
+    assert not (tmp_path / "run").exists()
+    Run.create(tmp_path / "run", recipe(copied, *both, "data.eval_splits=[Area_5]", labels="segment"))
+
+
+def evaluation(pred):
+    """Of one scene of 4 points, all of class 1, predicted as ``pred``; None = no point is scored."""
+    truth = np.full(4 if pred else 0, 1)
+    pred = np.array(pred or [], int)
+    matrix = confusion_matrix(truth, pred, 13)
+    scene = SceneEvaluation(matrix, matrix, Calibration.of(np.full(len(truth), 0.5, np.float32), pred == truth))
+    return Evaluation(load_classes("s3dis").names, {"Area_5/office_1": scene})
+
+
+def test_scores_of_nothing_end_no_training_and_keep_no_best_from_being_found(rooms_root, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(rooms_root))
+    method, network = SimpleNamespace(label_counts=torch.ones(13)), torch.nn.Linear(1, 1)
+    # As a run of before has it.
+    kept = notes.RunNotes(run, method, 0, {"step": 1, "miou": float("nan")}, scored=True)
+    for step, pred in enumerate((None, [1, 1, 0, 0], None, [1, 0, 0, 0]), 2):
+        kept.evaluation(step, evaluation(pred), network)
+        best = json.loads((run.checkpoints / "best" / "state.json").read_text()) if step > 2 else None
+        assert step == 2 or best == {"step": 3, "miou": 0.5, "macc": 0.5, "oacc": 0.5, "miou_voxel": 0.5}
+    lines = [*kept.tracker.lines(), {"kind": "eval", "step": 9, "miou": float("nan"), "iou_floor": float("nan")}]
+    assert "NaN" not in (run.path / "metrics.jsonl").read_text()
+    text = write_report(run.path, run.config, run.classes.names, [lines[-1], *lines], {}).read_text()
+    assert "| | last, step 9 | best mIoU, step 3 |" in text
+    assert "| mIoU | - | 50.0 |" in text
+    assert "![curves](" in text
+    kept.tracker.close()
 
 
 @pytest.mark.parametrize(
