@@ -21,8 +21,12 @@ make_env() {
     fi
     local python
     python="$(find_python)" || return 1
-    # Where making an environment was cut short it has a python and no pip, and installing would fail for good.
-    [ -x "$VENV/bin/pip" ] || { echo "environment: making $VENV"; "$python" -m venv --clear "$VENV"; }
+    [ -x "$VENV/bin/python" ] || { echo "environment: making $VENV"; "$python" -m venv "$VENV"; }
+    # Where making it was cut short it has a python and no pip.
+    [ -x "$VENV/bin/pip" ] || "$VENV/bin/python" -m ensurepip --default-pip >/dev/null || {
+        echo "$VENV has no pip, and none can be put into it; delete this folder and run this again" >&2
+        return 1
+    }
     if [ "$(cat "$VENV/.torch" 2>/dev/null)" != "$(torch_wanted "$flavour")" ]; then
         install_torch "$flavour"
         torch_wanted "$flavour" >"$VENV/.torch"

@@ -130,7 +130,7 @@ def _side_by_side(args: argparse.Namespace, runs: dict[str, Run]) -> int:
             compared = {other: columns[other].points.iou for other in beside}
             save_picture(file.with_suffix(".iou.png"), iou_bars(compared, run.classes))
             stored.append(file.parent)
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     marked = [bool(seen.trained_on) for seen in scored.values()]
     console.print(_table(columns, f"{_what(args)} on {', '.join(splits)}", marked))
     for line in differences:
@@ -158,7 +158,7 @@ def _folds(args: argparse.Namespace, runs: dict[str, Run]) -> int:
     together = columns[f"all {len(runs)}"] = pooled(list(columns.values()))
     with _told_at_the_end(unstored):
         stored.append(_store(args, Path(args.runs[0]), together, [f"{len(runs)}folds"], {"runs": list(runs)}))
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(_table(columns, f"{_what(args)}, {len(runs)} folds pooled"))
     _print_scenes(args, console, {"miou": together})
     return _ended(stored, unstored)

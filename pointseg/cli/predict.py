@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pointseg.cli.predict_clouds import add_cloud_arguments, model_spec, predict_clouds
@@ -82,22 +83,32 @@ def _predict_scenes(run: Run, checkpoint: str, args: argparse.Namespace) -> int:
     predict = predictor(run, run.load_model(checkpoint, device), device)
     out = Path(args.out) if args.out else run.path / "predictions"
     written = WrittenFiles.of(out, run, checkpoint, args.data)
-    for scene in track(run.scenes(args.splits, args.data), "predicting"):
-        source = _source(scene) if args.native else None
-        prediction = predict(scene)
-        if source is not None:
-            target = out / scene.split / source.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+    scenes = run.scenes(args.splits, args.data)
+    sources = {scene.path: _source(scene) for scene in scenes} if args.native else {}
+    targets = {
+        scene.path: out / scene.split / sources[scene.path].name if args.native else written.path(scene)
+        for scene in scenes
+    }
+    _keep_sources(scenes, targets.values())
+    for scene in track(scenes, "predicting"):
+        prediction, target = predict(scene), targets[scene.path]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if args.native:
             known = {"confidence": prediction.confidence, "entropy": prediction.entropy}
-            write_predictions(source, target, prediction.pred, **known)
-            print(target)
-            continue
-        path = written.path(scene)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_ply(path, predicted_cloud(run, scene, prediction), run.classes)
-        written.add(scene)
-        print(path)
+            write_predictions(sources[scene.path], target, prediction.pred, **known)
+        else:
+            write_ply(target, predicted_cloud(run, scene, prediction), run.classes)
+            written.add(scene)
+        print(target)
     return 0
+
+
+def _keep_sources(scenes: Sequence[PreparedScene], targets: Iterable[Path]) -> None:
+    """Refuse to write over a raw file that one of the scenes was made from."""
+    raw = {source.resolve() for scene in scenes for source in scene.sources}
+    for target in targets:
+        if target.resolve() in raw:
+            raise InputError(f"{target} is a file that a scene was made from; give another folder with -o")
 
 
 def _source(scene: PreparedScene) -> Path:

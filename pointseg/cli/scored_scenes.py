@@ -64,7 +64,8 @@ def require_same_scenes(runs: Mapping[str, ScoredScenes]) -> None:
                 "--data"
             )
         for scene in scored.scenes:
-            if what := difference(scene_facts(known[_key(scene)]), scene_facts(scene)):
+            one, other = (_scored_facts(found) for found in (known[_key(scene)], scene))
+            if what := difference(one, other):
                 raise InputError(
                     f"{scene.path} of {name} has {what} than {known[_key(scene)].path} of {first}; score both on one "
                     "root with --data"
@@ -78,6 +79,11 @@ def unlike_points(one: ScoredScenes, other: ScoredScenes) -> str | None:
         return None
     more = f" and {len(unlike) - 1} more" if len(unlike) > 1 else ""
     return f"they leave different annotated points of {unlike[0]}{more} out of their scores"
+
+
+def _scored_facts(scene: PreparedScene) -> dict[str, str | int]:
+    """What scores depend on: not the colours, which one run may take in and another not."""
+    return {name: value for name, value in scene_facts(scene).items() if name != "color.npy"}
 
 
 def _key(scene: PreparedScene) -> str:

@@ -84,6 +84,12 @@ class PreparedScene:
         """(3,) float64 metres: add it to ``coord`` to get the source's coordinates, turned if its axes were aligned."""
         return np.array(self.meta["offset"], dtype=np.float64)
 
+    @property
+    def sources(self) -> list[Path]:
+        """The raw files it was made from, which may be gone."""
+        paths = (entry.get("path") for entry in self.meta.get("sources", []))
+        return [Path(path) for path in paths if isinstance(path, str)]
+
     def located(self, position: np.ndarray) -> np.ndarray:
         """Where positions in the source's own coordinates are in those of ``coord``.
 

@@ -75,7 +75,7 @@ def _check_trained(run: Run) -> None:
             "--labels, or take the method supervised" + (", or set method.all_points to true" * (method == "erda"))
         )
     _tell_of_left_out(run, sparse)
-    labelled = Counter[str]()
+    labelled = Counter[str](dict.fromkeys(run.config.data.train_splits, 0))
     for scene in run.training_scenes():
         _require_colors(run, scene)
         if sparse is not None and scene.segment is not None:
@@ -99,7 +99,7 @@ def _tell_of_left_out(run: Run, sparse: SparseLabels | None) -> None:
     splits = run.training_splits()
     without = sorted(key for key in (sparse.left_out if sparse else ()) if key.split("/")[0] in splits)
     if without:
-        shown = ", ".join(without[:5]) + ", ..." * (len(without) > 5)
+        shown = ", ".join(without[:5]) + f" and {len(without) - 5} more" * (len(without) > 5)
         logger.warning("left out of the training, for want of a label in %r: %s", run.config.data.labels, shown)
 
 

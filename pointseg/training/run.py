@@ -82,14 +82,16 @@ class Run:
         run = cls(path, config, classes)
         check_data(run)
         check_left_to_score(run)
+        record = DataRecord.of(run)
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if (path / "config.yaml").is_file():
                 raise InputError(f"another process has just started a run in {path}; choose another --out")
             save_classes(classes, path / "classes.yaml")
             (path / "environment.json").write_text(json.dumps(environment(), indent=1))
+            record.write(path)
+            # Last: it makes the folder a run.
             run._write_config()
-            DataRecord.of(run).write(path)
         # Anew: what was checked had no record yet.
         return cls(path, config, classes)
 
@@ -165,7 +167,8 @@ class Run:
         """
         splits, sparse = self.training_splits(), self.sparse_labels()
         there = list_scenes(_data_root(self.config), splits)
-        kept = [scene for scene in there if sparse is None or scene_key(scene) not in sparse.left_out]
+        left_out = frozenset[str]() if sparse is None else sparse.left_out
+        kept = [scene for scene in there if scene_key(scene) not in left_out]
         if not kept:
             raise InputError(
                 f"no scene of {', '.join(splits)} has a label in {self.config.data.labels!r}; annotate some of their "

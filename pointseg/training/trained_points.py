@@ -32,7 +32,8 @@ class TrainedPoints:
         self.record = record
         self.root = Path(data.root).resolve()
         self.draws: dict[Path, SparseLabels | None] = {}
-        self.warned: set[Path] = set()
+        self.draw_of_scene: dict[tuple[str, Path], SparseLabels | None] = {}
+        self.warned = False
 
     @property
     def home(self) -> bool:
@@ -42,8 +43,10 @@ class TrainedPoints:
     def of(self, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray] | None:
         """Raw indices (L,) int64 and classes (L,) int16 of the annotated points of a scene.
 
-        A scene of another root is known by its name and coordinates. Where the run's own data has gone, it has been
-        moved, as far as anyone can tell: the draw of the same name beside the scene is taken, with a warning.
+        A scene of another root is known by its name and coordinates, and the draw, the run's own or the one of the same
+        name beside the scene, by the hash of its labels. Without a record the run's own data is compared with; where
+        that has gone, it has been moved, as far as anyone can tell, and what lies beside the scene is taken, with a
+        warning.
 
         Returns:
             None if the scene was not trained on, or with the labels of all its points.
@@ -54,12 +57,14 @@ class TrainedPoints:
         known = None if self.data.labels == "full" else self._known(scene)
         if known is None:
             return None
-        home = self.home
-        draw = self._draw(self.root if home else scene.path.parent.parent.resolve(), moved=not home)
-        # Scenes prepared after the draw was made are in the same splits as those it covers.
-        if draw is None or scene_key(scene) not in draw.spec["scenes"] or self._made_again(draw, known):
-            return None
-        return draw.for_scene(known)
+        place = scene_key(scene), _root(scene)
+        if place not in self.draw_of_scene:
+            draw = self._recorded_draw(scene) if self.record is not None else self._unrecorded_draw(scene)
+            # Scenes prepared after the draw was made are in the same splits as those it covers.
+            covered = draw is not None and scene_key(scene) in draw.spec["scenes"]
+            self.draw_of_scene[place] = draw if covered else None
+        draw = self.draw_of_scene[place]
+        return None if draw is None else draw.for_scene(known)
 
     def whole(self, scene: PreparedScene) -> bool:
         """Whether a scene was trained on with the labels of all its points, so that its score tells of no other."""
@@ -92,19 +97,19 @@ class TrainedPoints:
                 )
 
     def _known(self, scene: PreparedScene) -> PreparedScene | None:
-        """A scene that was trained on, as the run's own data has it; where that is gone, as it is now."""
+        """A scene that was trained on; without a record as the run's own data has it, where that is still there."""
         data, key = self.data, scene_key(scene)
         if self.record is not None:
             trained = key in self.record.trained
         else:
             trained = scene.split in data.train_splits if data.train_splits else scene.split not in data.eval_splits
-        if not trained or scene.path.parent.parent.resolve() == self.root:
+        if not trained or _root(scene) == self.root:
             return scene if trained else None
-        if self.home:
-            return self._twin(scene)
+        begun = {} if self.record is None else self.record.trained[key]
         place = {name: value for name, value in scene_facts(scene).items() if name in ("points", "coord.npy")}
-        other = self.record is not None and difference(self.record.trained[key], place)
-        return None if other else scene
+        if "coord.npy" not in begun.keys() & place.keys() and self.home:
+            return self._twin(scene)
+        return None if difference(begun, place) else scene
 
     def _twin(self, scene: PreparedScene) -> PreparedScene | None:
         """The scene of the run's own data with the same name and points, if there is one."""
@@ -112,34 +117,50 @@ class TrainedPoints:
         twin = open_scene(path) if (path / "meta.json").is_file() else None
         return twin if twin is not None and np.array_equal(twin.coord, scene.coord) else None
 
-    def _made_again(self, draw: SparseLabels, scene: PreparedScene) -> bool:
-        """Whether a draw annotates other points of a scene than it did when the run was begun; a warning says so."""
-        if self.record is None:
-            return False
-        again = difference(self.record.trained[scene_key(scene)], labels_fact(draw, scene)) is not None
-        if again and draw.path not in self.warned:
-            self.warned.add(draw.path)
+    def _recorded_draw(self, scene: PreparedScene) -> SparseLabels | None:
+        """The draw that annotates a scene as it did when the run was begun; a warning where there is none any more."""
+        assert self.record is not None
+        begun = self.record.trained[scene_key(scene)].get("labels")
+        for root in dict.fromkeys((self.root, _root(scene))):
+            draw = self._draw(root)
+            if draw is not None and labels_fact(draw, scene).get("labels") == begun:
+                return draw
+        if not self.warned:
+            self.warned = True
             logger.warning(
-                "the draw %s was made again since the run was begun, so the points it was trained on cannot be told "
-                "from others",
-                draw.path,
+                "the draw %r is gone, or was made again since the run was begun, so the points it was trained on "
+                "cannot be told from others",
+                self.data.labels,
             )
-        return again
+        return None
 
-    def _draw(self, root: Path, *, moved: bool) -> SparseLabels | None:
+    def _unrecorded_draw(self, scene: PreparedScene) -> SparseLabels | None:
+        """The run's own draw; where its data has gone the one beside the scene, with a warning."""
+        if self.home:
+            return self._draw(self.root) or open_labels(self.root, self.data.labels)
+        root, name = _root(scene), self.data.labels
+        draw = self._draw(root)
+        if not self.warned:
+            self.warned = True
+            logger.warning(
+                "the data the run was trained on, %s, is not there any more; %s",
+                self.root,
+                f"{root} has no draw {name!r}, so the points it was trained on cannot be told from others"
+                if draw is None
+                else f"the points of the draw {name!r} in {root} are taken for those it was trained on",
+            )
+        return draw
+
+    def _draw(self, root: Path) -> SparseLabels | None:
+        """The draw of the recipe's name in a root, if there is one."""
         if root not in self.draws:
-            name = self.data.labels
-            there = not moved or (root / LABELS_FOLDER / name).is_dir()
-            if moved:
-                logger.warning(
-                    "the data the run was trained on, %s, is not there any more; %s",
-                    self.root,
-                    f"the points of the draw {name!r} in {root} are taken for those it was trained on"
-                    if there
-                    else f"{root} has no draw {name!r}, so the points it was trained on cannot be told from others",
-                )
-            self.draws[root] = open_labels(root, name) if there else None
+            there = (root / LABELS_FOLDER / self.data.labels).is_dir()
+            self.draws[root] = open_labels(root, self.data.labels) if there else None
         return self.draws[root]
+
+
+def _root(scene: PreparedScene) -> Path:
+    return scene.path.parent.parent.resolve()
 
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -183,10 +183,11 @@ def reference_system(path: Path) -> Path | str | None:
         return path if path.suffix.lower() in _LAS else None
     if not (path / "meta.json").is_file():
         return None
-    made_from = _raw_files(path)
+    scene = open_scene(path)
+    made_from = scene.sources
     if len(made_from) == 1 and made_from[0].suffix.lower() in _LAS and made_from[0].is_file():
         return made_from[0]
-    crs = str(open_scene(path).meta.get("facts", {}).get("crs", ""))
+    crs = str(scene.meta.get("facts", {}).get("crs", ""))
     return crs if "[" in crs else None
 
 
@@ -199,12 +200,7 @@ def files_behind(source: Source) -> list[Path]:
     path = source.path
     if not (path / "meta.json").is_file():
         return [path]
-    return [*(file for file in path.rglob("*") if file.is_file()), *_raw_files(path)]
-
-
-def _raw_files(scene: Path) -> list[Path]:
-    paths = (entry.get("path") for entry in open_scene(scene).meta.get("sources", []))
-    return [Path(path) for path in paths if isinstance(path, str)]
+    return [*(file for file in path.rglob("*") if file.is_file()), *open_scene(path).sources]
 
 
 def _refuse(wishes: Wishes, what: str, others: tuple[str, ...]) -> None:

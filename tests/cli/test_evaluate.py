@@ -140,6 +140,17 @@ def test_scores_of_scenes_trained_on_with_every_label_are_marked(runs, capsys):
     assert marks == [False, True]
 
 
+def test_names_are_printed_as_they_are(runs, rooms_root, tmp_path, capsys):
+    root = shutil.copytree(rooms_root, tmp_path / "mine")
+    run = other_run(runs, root=str(root))
+    for file in (root / "classes.yaml", run / "classes.yaml"):
+        file.write_text(file.read_text().replace("board", "'[/x]'").replace("chair", "'[bold]'"))
+    assert evaluate(run) == 0
+    said = capsys.readouterr().out
+    assert "IoU [/x]" in said
+    assert "IoU [bold]" in said
+
+
 def test_runs_that_leave_out_other_points_are_not_compared_in_pairs(runs, capsys):
     other = other_run(runs, labels="1pt_seed0")
     assert evaluate(runs / "Area_5", other, "--splits", "Area_1", "Area_2", "Area_5") == 0
@@ -156,6 +167,7 @@ def test_runs_that_leave_out_other_points_are_not_compared_in_pairs(runs, capsys
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ("colours", ""),
         ("more", r"scene Area_5/office_2 is in the data of .*/other alone, of .*/Area_5 and .*/other; score both"),
         ("moved", r"/mine/Area_5/office_1 of .*/other has other coordinates than .*/Area_5/office_1 of"),
     ],
@@ -166,11 +178,18 @@ def test_runs_whose_data_differs_are_refused_before_anything_is_predicted(
     root = shutil.copytree(rooms_root, tmp_path / "mine")
     (scene,) = list_scenes(root, ["Area_5"])
     arrays = {name: np.array(getattr(scene, name)) for name in ("coord", "color", "segment")}
-    arrays["coord"] += np.float32(0.01)
+    if change == "colours":
+        arrays["color"] = 255 - arrays["color"]
+    else:
+        arrays["coord"] += np.float32(0.01)
     facts = {"dataset": "s3dis", "sources": [], "repairs": [], "voxel_sizes": [0.1]}
     write_scene(root, "Area_5", "office_2" if change == "more" else "office_1", **arrays, **facts)
+    other = other_run(runs, root=str(root))
+    if change == "colours":  # scores do not depend on them
+        assert evaluate(runs / "Area_5", other) == 0
+        return
     monkeypatch.setattr(evaluate_command, "_evaluate", None)
-    assert evaluate(runs / "Area_5", other_run(runs, root=str(root))) == 2
+    assert evaluate(runs / "Area_5", other) == 2
     assert re.search(said, capsys.readouterr().err)
 
 

@@ -70,6 +70,11 @@ def test_clicks_to_a_classified_laz_file(folder, capsys):
     np.testing.assert_allclose(np.asarray(after.entropy), entropy, atol=1e-4)
     assert main(["evaluate", "run"]) == 2
     assert "trained without held-out splits; name splits to score with --splits" in capsys.readouterr().err
+    raw = (folder / "my scan.laz").read_bytes()
+    (folder / "all").symlink_to(".")
+    assert main(["predict", "run", "--native", "--out", "."]) == 2
+    assert "all/my scan.laz is a file that a scene was made from; give another folder" in capsys.readouterr().err
+    assert (folder / "my scan.laz").read_bytes() == raw
     (folder / "my scan.laz").write_bytes(b"another file")
     assert main(["predict", "run", "--native", "--out", "again"]) == 2
     assert "my scan.laz, which scene all/my scan was made from, is gone or has changed" in capsys.readouterr().err

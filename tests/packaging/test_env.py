@@ -13,10 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PYTHON = r"""#!/bin/sh
 [ "$1" = -c ] && exit 0
-for folder; do :; done
-case " $* " in *" -m venv "*--clear*) rm -rf "$folder" ;; esac
+[ "$2" = venv ] && folder="$3" || folder="${0%/bin/python}"
 mkdir -p "$folder/bin"
-cp "$0" "$folder/bin/python"
+[ "$2" = venv ] && cp "$0" "$folder/bin/python"
 printf '#!/bin/sh\necho "$@" >>"$0.log"\n' >"$folder/bin/pip"
 chmod +x "$folder/bin/pip"
 """
@@ -34,24 +33,41 @@ def project(tmp_path) -> Path:
     return tmp_path
 
 
-def make_env(project: Path) -> str:
+def try_env(project: Path) -> subprocess.CompletedProcess[str]:
     path = f"{project / 'tools'}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", "source scripts/env.sh; make_env dev"]
-    made = subprocess.run(command, cwd=project, env={"PATH": path}, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=project, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+
+def make_env(project: Path) -> str:
+    made = try_env(project)
     assert made.returncode == 0, made.stderr
     return made.stdout
 
 
-def test_an_environment_that_was_cut_short_is_made_anew(project):
-    half = project / ".venv" / "lib" / "pip" / "half"
-    half.mkdir(parents=True)
-    (project / ".venv" / "bin").mkdir()
+@pytest.fixture
+def half_made(project) -> Path:
+    """An environment with a python and no pip, and something else in it."""
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "mine").touch()
     shutil.copy(project / "tools" / "python3", project / ".venv" / "bin" / "python")
-    assert "environment: making" in make_env(project)
-    assert not half.exists()
-    installed = (project / ".venv" / "bin" / "pip.log").read_text()
-    assert f"--editable {project}[dev]" in installed
-    assert "is up to date" in make_env(project)
+    return project
+
+
+def test_an_environment_without_pip_gets_it_and_keeps_the_rest(half_made):
+    assert "environment: installing pointseg[dev]" in make_env(half_made)
+    assert (half_made / ".venv" / "mine").exists()
+    installed = (half_made / ".venv" / "bin" / "pip.log").read_text()
+    assert f"--editable {half_made}[dev]" in installed
+    assert "is up to date" in make_env(half_made)
+
+
+def test_where_pip_cannot_be_had_the_environment_is_left_to_its_owner(half_made):
+    (half_made / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    made = try_env(half_made)
+    assert made.returncode == 1
+    assert made.stderr.startswith(f"{half_made}/.venv has no pip, and none can be put into it; delete this folder")
+    assert (half_made / ".venv" / "mine").exists()
 
 
 def test_a_whole_environment_is_kept_when_the_requirements_change(project):

@@ -148,6 +148,32 @@ def test_a_scene_prepared_after_the_training_was_not_trained_on(home, tmp_path, 
         assert not full.trained_whole(open_scene(copy / "Area_1" / "office_1"))
 
 
+def test_what_was_recorded_is_known_elsewhere_though_its_own_place_has_changed(home, tmp_path):
+    sparse, full = (
+        Run.create(tmp_path / labels, recipe(home, f"data.labels={labels}")) for labels in ("1pct_seed0", "full")
+    )
+    copy = shutil.copytree(home, tmp_path / "copy")
+    scene = open_scene(copy / "Area_1" / "office_1")
+    annotated = sparse.annotated_points(scene).tolist()
+    shutil.rmtree(home / "Area_1" / "office_1")
+    draw_again(home, None, splits=["Area_2"])
+    sparse, full = Run.open(sparse.path), Run.open(full.path)
+    assert sparse.annotated_points(scene).tolist() == annotated != []
+    assert full.trained_whole(scene)
+
+
+def test_a_kill_while_the_data_is_recorded_leaves_no_run(home, tmp_path, monkeypatch):
+    def killed(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DataRecord, "of", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Run.create(tmp_path / "run", recipe(home))
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert (Run.create(tmp_path / "run", recipe(home)).path / FILE).is_file()
+
+
 def test_a_draw_made_again_after_the_training_is_not_taken_for_its_own(home, tmp_path, caplog):
     run = Run.create(tmp_path / "run", recipe(home))
     scenes = [open_scene(home / split / "office_1") for split in ("Area_1", "Area_2")]
@@ -167,6 +193,10 @@ def test_scenes_without_a_click_are_left_out_of_the_training_with_a_notice(home,
     run = Run.create(tmp_path / "run", recipe(home, "data.labels=clicks"))
     assert [(scene.split, scene.name) for scene in run.training_scenes()] == [("Area_1", "office_1")]
     assert caplog.messages == ["left out of the training, for want of a label in 'clicks': Area_2/office_1"]
+    with pytest.raises(
+        InputError, match=r"split Area_2 has no labelled point in 'clicks'; leave it out of data\.train_sp"
+    ):
+        Run.create(tmp_path / "none", recipe(home, "data.labels=clicks", "data.train_splits=[Area_1, Area_2]"))
     with pytest.raises(InputError, match="no scene of Area_2 has a label in 'clicks'; annotate"):
         Run.create(tmp_path / "none", recipe(home, "data.labels=clicks", "data.train_splits=[Area_2]"))
     assert not (tmp_path / "none").exists()
