@@ -1,4 +1,4 @@
-"""Surface normals of a point cloud: estimated from the points around each point, or a file's own at length 1."""
+"""Surface normals of a point cloud, estimated from the points around each point."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from pointseg.errors import InputError
 
 _CHUNK = 1 << 16
 """Points handled at a time: 16 neighbours of each are 25 MB of coordinates."""
-
-_ROUNDING = 1e-3
-"""How far from 1 the length of a unit vector may be that was printed with three digits."""
 
 
 def estimate_normals(coord: np.ndarray, neighbours: int = 16) -> np.ndarray:
@@ -54,23 +51,6 @@ def estimate_normals(coord: np.ndarray, neighbours: int = 16) -> np.ndarray:
         outward = np.sum(direction * chunk, axis=1) > 0
         normal[start : start + _CHUNK] = np.where(outward[:, None], -direction, direction)
     return normal[place_of]
-
-
-def unit_normals(normal: np.ndarray) -> tuple[np.ndarray, int]:
-    """Normals as a file has them, scaled to length 1; those of length 0, or of 1 as far as float32 can tell, stay.
-
-    Args:
-        normal: (N, 3), all finite.
-
-    Returns:
-        (N, 3) float32, and how many were of another length by more than the rounding of three printed digits.
-    """
-    normal = normal.astype(np.float64)
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    off = np.where(length > 0, np.abs(length - 1), 0)
-    # Others keep every bit, so that scenes that go from tool to tool stay the same.
-    np.divide(normal, length, out=normal, where=off > 4 * np.finfo(np.float32).eps)
-    return normal.astype(np.float32), int(np.count_nonzero(off > _ROUNDING))
 
 
 def _distinct(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

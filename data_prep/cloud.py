@@ -20,9 +20,9 @@ import numpy as np
 
 from data_prep._jobs import RawScene, SceneJob, add_store_arguments, join_scenes, run_prepare
 from data_prep._main import run_module
-from data_prep._normals import unit_normals
 from pointseg.data.classes import IGNORED, Classes, SourceId
 from pointseg.data.formats import SUFFIXES, inspect_cloud, iter_cloud
+from pointseg.data.normals import unit_normals
 from pointseg.errors import InputError
 
 HELP = "Your own clouds (PLY, LAS, LAZ, E57, PCD, XYZ, CSV, TXT, NPY, NPZ) to prepared, voxelised scenes."

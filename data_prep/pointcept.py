@@ -20,8 +20,8 @@ import numpy as np
 
 from data_prep._jobs import RawScene, SceneJob, add_store_arguments, run_prepare
 from data_prep._main import run_module
-from data_prep._normals import unit_normals
 from pointseg.data.classes import IGNORED, Classes
+from pointseg.data.normals import unit_normals
 from pointseg.data.npy import map_npy
 from pointseg.errors import InputError
 
@@ -179,10 +179,10 @@ def _colors(path: Path, color: np.ndarray) -> np.ndarray:
 
 def _normals(normal: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """(N, 3) float32 of length 1 or 0, and what was done to them."""
-    finite = np.isfinite(normal).all(axis=1)
-    normal, scaled = unit_normals(np.where(finite[:, None], normal, 0))
+    broken = np.count_nonzero(~np.isfinite(normal).all(axis=1))
+    normal, scaled = unit_normals(normal)
     whats = {
-        "that are not finite set to zero": np.count_nonzero(~finite),
+        "that are not finite set to zero": broken,
         "of another length than 1 scaled to it": scaled,
     }
     return normal, [f"{count} normals {what}" for what, count in whats.items() if count]

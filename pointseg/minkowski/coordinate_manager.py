@@ -3,7 +3,7 @@
 The layers use the plain manager of ``manager.py``; nothing here is on their way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -181,7 +181,7 @@ class CoordinateManager(manager.CoordinateManager):
         kernel = KernelGenerator(
             kernel_size, stride, dilation, region_type=region_type, region_offsets=region_offset, dimension=self.D
         )
-        source, target = self._key(in_key), self._key(out_key)
+        source, target = (self._key(key, self._maps, "map") for key in (in_key, out_key))
         fine, coarse = (target, source) if is_transpose else (source, target)
         if is_pool and kernel.kernel_size == kernel.kernel_stride:
             pairs = {0: self.stride_map(fine, coarse)}
@@ -198,11 +198,11 @@ class CoordinateManager(manager.CoordinateManager):
 
     def get_coordinates(self, coords_key_or_tensor_strides: KeyOrStride) -> Tensor:
         """int32 (V, 1+D) of the map with that key, or of the first one with that tensor stride."""
-        return super().get_coordinates(self._key(coords_key_or_tensor_strides))
+        return super().get_coordinates(self._key(coords_key_or_tensor_strides, self._maps, "map"))
 
     def get_coordinate_field(self, coords_key_or_tensor_strides: KeyOrStride) -> Tensor:
-        """The rows (N, 1+D) of a field, as they were given."""
-        return super().get_coordinate_field(self._key(coords_key_or_tensor_strides))
+        """The rows (N, 1+D), as they were given, of the field with that key, or of the first one with that stride."""
+        return super().get_coordinate_field(self._key(coords_key_or_tensor_strides, self._fields, "field"))
 
     def get_unique_coordinate_map_key(self, tensor_stride: Any) -> CoordinateMapKey:
         """A key that no map has."""
@@ -211,14 +211,14 @@ class CoordinateManager(manager.CoordinateManager):
     def _voxels(self, field: CoordinateMapKey) -> CoordinateMapKey:
         return self.field_to_sparse(field, (1,) * self.D)[0]
 
-    def _key(self, key_or_stride: KeyOrStride) -> CoordinateMapKey:
+    def _key(self, key_or_stride: KeyOrStride, known: Iterable[CoordinateMapKey], what: str) -> CoordinateMapKey:
         if isinstance(key_or_stride, CoordinateMapKey):
             return key_or_stride
         stride = int_tuple(key_or_stride, self.D, "tensor_stride")
-        found = [key for key in (*self._maps, *self._fields) if key.tensor_stride == stride]
-        if not found:
-            raise InputError(f"the coordinate manager has no map of tensor stride {list(stride)}.")
-        return found[0]
+        found = next((key for key in known if key.tensor_stride == stride), None)
+        if found is None:
+            raise InputError(f"the coordinate manager has no {what} of tensor stride {list(stride)}.")
+        return found
 
     def __repr__(self) -> str:
         maps = ", ".join(f"{list(key.tensor_stride)}:{key.string_id}: {len(self._maps[key])}" for key in self._maps)

@@ -10,7 +10,7 @@ from pointseg.minkowski.interpolation_map import Corner, corners, joined
 from pointseg.minkowski.keys import keyed
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.products import sum_dtype
-from pointseg.minkowski.reduce import repeat_rows
+from pointseg.minkowski.reduce import check_floating, repeat_rows
 from pointseg.minkowski.sparse_tensor import SparseTensor
 
 
@@ -18,7 +18,7 @@ def interpolate(x: SparseTensor, queries: Tensor) -> Tensor:
     """Features (M, C) at real ``queries`` (M, 1+D), batch index first; zero where no corner has a row.
 
     Raises:
-        InputError: queries are not (M, 1+D), not finite or too large.
+        InputError: queries are not (M, 1+D), not finite or too large, or the features are not floating point.
     """
     return weighted(x.F, corners(x.coordinate_manager, x.coordinate_map_key, queries), len(queries))
 
@@ -30,7 +30,11 @@ def weighted(features: Tensor, found: list[Corner], count: int) -> Tensor:
         features: (V, C) of the map on which the corners were found.
         found: :func:`corners` of the queries.
         count: queries.
+
+    Raises:
+        InputError: the features are not floating point.
     """
+    check_floating(features)
     dtype = sum_dtype(features.dtype)
     total = features.new_zeros((count, features.shape[1]), dtype=dtype)
     for rows, query, weight in found:

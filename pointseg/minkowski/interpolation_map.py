@@ -31,8 +31,8 @@ def corners(manager: CoordinateManager, key: CoordinateMapKey, queries: Tensor) 
     cells = to_int32(queries)
     bounds = Bounds.of(cells).floored(key.tensor_stride).check_int32()
     lower = floor_to(cells, key.tensor_stride)
-    # At stride 0 there is nothing to interpolate between.
-    share = torch.where(stride > 0, (queries[:, 1:] - lower[:, 1:]) / stride, 0)
+    # At stride 0 there is nothing to interpolate between; a quotient by 0 would make its gradient NaN all the same.
+    share = torch.where(stride > 0, (queries[:, 1:] - lower[:, 1:]) / stride.clamp(min=1), 0)
     source = manager.map(key)
     packing = Packing.fit(source.bounds.union(bounds).padded(key.tensor_stride))
     table, keys = source.table(packing), packing.keys(lower)

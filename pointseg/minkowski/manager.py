@@ -85,10 +85,10 @@ class CoordinateManager:
             The key, and ``(unique_index (V,), inverse_mapping (N,))``, both int64.
 
         Raises:
-            InputError: a negative batch index or tensor stride, or a box too large for int32 or for int64 keys.
+            InputError: a negative batch index or stride, rows off the origin at stride 0, or a box that is too large.
         """
         stride = stride_tuple(tensor_stride, self.D)
-        bounds = Bounds.of(coordinates).floored(stride).check_int32()
+        bounds = Bounds.of(coordinates).check_origin(stride).floored(stride).check_int32()
         rows = floor_to(coordinates, stride)
         if bounds.low[0] < 0:
             raise InputError(f"the smallest batch index is {bounds.low[0]}, but column 0 must hold batch indices >= 0.")
@@ -114,7 +114,9 @@ class CoordinateManager:
         """The voxels of a field at that stride; returns as :meth:`insert_and_map`, the same map every time."""
         name = ("sparse", field, stride)
         if name not in self._derived:
-            coordinates = to_int32(self.get_coordinate_field(field))
+            # An axis at stride 0 is one cell, which all points share.
+            axes = tuple(min(step, 1) for step in stride)
+            coordinates = floor_to(to_int32(self.get_coordinate_field(field)), axes)
             self._derived[name] = self.insert_and_map(coordinates, stride)
             self._derived["rows", field, self._derived[name][0]] = self._derived[name][1][1]
         return self._derived[name]

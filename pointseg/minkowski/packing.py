@@ -56,6 +56,17 @@ class Bounds:
             )
         return self
 
+    def check_origin(self, stride: tuple[int, ...]) -> "Bounds":
+        """Itself; raises InputError when a stride of 0 among these D values would move rows to its one cell."""
+        axes = zip(self.low[1:], self.high[1:], stride, strict=True)
+        if not self.empty and any(step == 0 and (low, high) != (0, 0) for low, high, step in axes):
+            raise InputError(
+                f"coordinates reach from {list(self.low[1:])} to {list(self.high[1:])} at tensor stride "
+                f"{list(stride)}, but at stride 0, that of a global tensor, they must be 0: pass rows (b, 0, .., 0), "
+                f"or bring global features to other rows by MinkowskiBroadcast."
+            )
+        return self
+
     def floored(self, stride: tuple[int, ...]) -> "Bounds":
         """The box of the rows after :func:`floor_to`, without looking at them again."""
         if self.empty:

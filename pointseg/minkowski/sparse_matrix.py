@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pointseg.errors import InputError
 from pointseg.minkowski.products import sum_dtype
-from pointseg.minkowski.reduce import repeat_rows
+from pointseg.minkowski.reduce import check_floating, repeat_rows
 
 
 def spmm(
@@ -38,7 +38,7 @@ def spmm(
         (M, C).
 
     Raises:
-        InputError: lengths, dtypes or devices do not fit.
+        InputError: lengths, dtypes or devices do not fit, or ``mat`` is not floating point.
     """
     _check(rows, cols, size, mat)
     if vals.shape != rows.shape or vals.dtype != mat.dtype or vals.device != mat.device:
@@ -57,6 +57,9 @@ def spmm_average(
 
     Returns:
         The product (M, C), the sorted rows and columns (2, P) int64, and the values (P,).
+
+    Raises:
+        InputError: lengths do not fit, or ``mat`` is not floating point.
     """
     _check(rows, cols, size, mat)
     order = torch.argsort(rows, stable=True)
@@ -68,6 +71,7 @@ def spmm_average(
 
 def _product(rows: Tensor, cols: Tensor, vals: Tensor, size: torch.Size, mat: Tensor) -> Tensor:
     """:func:`spmm` for ascending rows; ``vals`` may be finer than ``mat``."""
+    check_floating(mat)
     if size[0] == 0:
         return mat[:0]
     dtype = sum_dtype(mat.dtype)

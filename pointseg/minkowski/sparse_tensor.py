@@ -49,7 +49,8 @@ class SparseTensor(Base):
         device: moves features and coordinates first.
 
     Raises:
-        InputError: shapes, dtypes, devices or keys do not fit, or duplicates under NO_QUANTIZATION.
+        InputError: shapes, dtypes, devices or keys do not fit, duplicates under NO_QUANTIZATION, duplicates to merge of
+            features that are not floating point, or rows off the origin at tensor stride 0.
     """
 
     def __init__(
@@ -215,7 +216,11 @@ def check_rows(features: Tensor, coordinates: Tensor, manager: CoordinateManager
 def given_key(
     x: SparseTensor, coordinates: "Tensor | CoordinateMapKey | SparseTensor", tensor_stride: Any
 ) -> CoordinateMapKey:
-    """The key of output coordinates a caller chose: a key, another tensor's, or rows to insert at ``tensor_stride``."""
+    """The key of output coordinates a caller chose: a key, another tensor's, or rows to insert at ``tensor_stride``.
+
+    Raises:
+        InputError: another manager's tensor, or rows that cannot be inserted, as those off the origin at stride 0.
+    """
     if isinstance(coordinates, CoordinateMapKey):
         return coordinates
     if isinstance(coordinates, SparseTensor):

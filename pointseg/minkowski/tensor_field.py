@@ -19,7 +19,7 @@ from pointseg.minkowski.kernel import int_tuple
 from pointseg.minkowski.manager import CoordinateMapKey
 from pointseg.minkowski.packing import to_int32
 from pointseg.minkowski.products import sum_dtype
-from pointseg.minkowski.reduce import reduce_rows, repeat_rows
+from pointseg.minkowski.reduce import check_floating, reduce_rows, repeat_rows
 from pointseg.minkowski.sharing import manager_for
 from pointseg.minkowski.sparse_matrix import spmm
 from pointseg.minkowski.sparse_tensor import SparseTensor, check_features, check_map, check_rows
@@ -120,7 +120,8 @@ class TensorField(Base):
             quantization_mode: reduction, the field's own by default.
 
         Raises:
-            InputError: a mode that does not reduce, or a point lies outside every cell of the map.
+            InputError: a mode that does not reduce, a point outside every cell of the map, or features to merge that
+                are not floating point.
         """
         mode = self.quantization_mode if quantization_mode is None else quantization_mode
         check_mode(mode)
@@ -151,7 +152,11 @@ class TensorField(Base):
         """Every point's features shared out to the 2^D voxels around it with D-linear weights, and summed.
 
         ``sparse.interpolate(field)`` is the way back.
+
+        Raises:
+            InputError: the features are not floating point, or a point is too far out for int32 voxels.
         """
+        check_floating(self._F)
         manager = self.coordinate_manager
         key, _ = manager.insert_and_map(create_splat_coordinates(self.C))
         rows, points, weights = joined(corners(manager, key, self.C))

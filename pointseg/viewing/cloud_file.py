@@ -11,10 +11,11 @@ from pointseg.data.classes import Classes
 from pointseg.data.formats import RawCloud, inspect_cloud, iter_cloud
 from pointseg.data.formats.fields import find_fields, iter_fields
 from pointseg.data.formats.format import Columns
+from pointseg.data.normals import unit_normals
 from pointseg.errors import InputError
 from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.holding import MAX_HELD, Holding
-from pointseg.viewing.ply import is_ours, unit_normals
+from pointseg.viewing.ply import is_ours
 from pointseg.viewing.position import placed, warn_if_coarse
 
 _IDS = ("pred", "gt", "pseudo", "annotated")
@@ -72,7 +73,7 @@ def _parts(path: Path, chunk: RawCloud, columns: Columns, fields: dict[str, str]
     if chunk.color is not None:
         parts["color"] = chunk.color
     if chunk.normal is not None:
-        parts["normal"] = unit_normals(chunk.normal)
+        parts["normal"] = unit_normals(chunk.normal)[0]
     for part, name in fields.items():
         values = columns[name]
         parts[part] = _sureness(path, values, name, part, first) if part in _FLOATS else _whole(path, values, name)

@@ -26,6 +26,7 @@ from pointseg.data.formats.fields import find_fields, iter_fields
 from pointseg.data.formats.ply import PLY
 from pointseg.data.formats.ply_layout import read_layout
 from pointseg.data.formats.roles import find_roles
+from pointseg.data.normals import unit_normals
 from pointseg.errors import InputError
 from pointseg.untrusted import parse_json, shown
 from pointseg.viewing.cloud import Cloud
@@ -115,7 +116,7 @@ def read_ply(path: str | Path) -> Cloud:
         cloud = Cloud(
             coord=coord,
             color=None if "colors" in notes else points.color,
-            normal=None if points.normal is None else unit_normals(points.normal),
+            normal=None if points.normal is None else unit_normals(points.normal)[0],
             name=str(notes.get("name") or path.stem),
             offset=(float(offset[0]), float(offset[1]), float(offset[2])),
             **labels,
@@ -161,13 +162,6 @@ def read_ply_classes(path: str | Path) -> Classes | None:
     )
 
 
-def unit_normals(normal: np.ndarray) -> np.ndarray:
-    """Normals (N, 3) of any length as float32 of length 1; 0 where they are 0 or not finite."""
-    normal = np.where(np.isfinite(normal).all(axis=1, keepdims=True), normal, 0).astype(np.float64)
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return (normal / np.where(length > 0, length, 1)).astype(np.float32)
-
-
 def _vertices(cloud: Cloud, shift: np.ndarray, classes: Classes | None, bake: str) -> tuple[np.ndarray, str | None]:
     """The structured array of the file, and what the colours stand for when they are not the cloud's own."""
     coord = cloud.coord.astype(np.float64) + shift
@@ -209,10 +203,7 @@ def _vertices_of(path: Path, more: tuple[str, ...]) -> tuple[RawCloud, dict[str,
     roles = replace(find_roles(path, header.columns, None), label=None, other_labels=(), intensity=None)
     names = tuple(dict.fromkeys([*roles.columns, *more]))
     columns = next(iter_fields(path, names, chunk_points=header.num_points))
-    points = make_plan(path, header, roles, [columns]).cloud(columns, 0)
-    # As they are in the file: one with a part that is not finite is none, not one with that part 0.
-    normal = None if roles.normal is None else np.stack([columns[name] for name in roles.normal], axis=1)
-    return replace(points, normal=normal), columns
+    return make_plan(path, header, roles, [columns]).cloud(columns, 0), columns
 
 
 def _notes(path: Path) -> dict[str, Any]:

@@ -90,6 +90,9 @@ def test_fields_and_their_voxels():
     assert (entries.tolist(), [r.tolist() for r in rows]) == ([0, 1], [[0, 2, 3], [1]])
     assert manager.get_coordinates(manager.origin_field()).tolist() == [[0, 0], [1, 0]]
     assert torch.equal(manager.get_coordinate_field(key), points)
+    # The voxels have the field's stride.
+    assert torch.equal(manager.get_coordinate_field(1), points)
+    assert manager.get_coordinates(1).tolist() == [[0, 0], [1, 0], [0, 2]]
 
 
 def test_union_map_lists_rows_of_the_union(x):

@@ -9,6 +9,7 @@ from pointseg.minkowski.convolve import convolve
 
 ROWS = torch.tensor([[0, 0, 0], [0, 1, 0], [2, 0, 0]], dtype=torch.int32)
 ONES = torch.ones(3, 2)
+FAR = torch.tensor([[0, 5, 0], [0, 0, 0], [2, 0, 0]], dtype=torch.int32)
 EDGE = torch.tensor([[0, 2**31 - 1, 0]], dtype=torch.int32)
 
 
@@ -73,6 +74,9 @@ def convolved(features, kernel):
             lambda: conv(1, 1, 3, expand_coordinates=True)(ME.SparseTensor(ONES[:1, :1], EDGE)),
             "would make coordinates from",
         ),
+        (lambda: x(tensor_stride=0), r"from \[0, 0\] to \[1, 0\] at tensor stride \[0, 0\], but .* pass rows"),
+        (lambda: x(tensor_stride=(0, 2)), r"at tensor stride \[0, 2\], but at stride 0"),
+        (lambda: conv(2, 2, 3)(pool(x()), coordinates=FAR), r"from \[0, 0\] to \[5, 0\] at tensor stride \[0, 0\]"),
         (lambda: x(tensor_stride=-2), "tensor_stride is -2, but no entry may be negative"),
         (lambda: ME.TensorField(ONES, ROWS, tensor_stride=(1, -1)), r"tensor_stride is \(1, -1\), but no entry may be"),
         (lambda: ME.TensorField(ONES, ROWS).sparse(-1), r"tensor_stride is \(-1, -1\), but no entry may be"),
@@ -122,6 +126,8 @@ def convolved(features, kernel):
             "HYPER_CUBE or HYPER_CROSS for each of the 2 axes",
         ),
         (lambda: ME.KernelGenerator(3, region_type=ME.RegionType.HYBRID, dimension=2), "axis_types is None"),
+        (lambda: x().coordinate_manager.get_coordinate_field(1), r"has no field of tensor stride \[1, 1\]"),
+        (lambda: ME.TensorField(ONES, ROWS).coordinate_manager.get_coordinates(1), "no map of tensor stride"),
     ],
 )
 def test_errors_say_what_was_wrong(call, message):

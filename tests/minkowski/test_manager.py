@@ -145,16 +145,20 @@ def test_global_tensors_are_made_sliced_and_read_like_others(cloud):
     given = cloud(50)
     x = ME.SparseTensor(torch.randn(len(given), 2), given)
     pooled = ME.MinkowskiGlobalAvgPooling()(x)
-    again = ME.SparseTensor(pooled.F, pooled.C + torch.tensor([0, 3, -2, 7]), tensor_stride=0)
+    again = ME.SparseTensor(pooled.F, pooled.C, tensor_stride=0)
     assert torch.equal(again.C, pooled.C)
     assert torch.equal(again.F, pooled.F)
     assert again.tensor_stride == [0, 0, 0]
+    same = ME.MinkowskiConvolution(2, 2, 3, dimension=3)
+    assert torch.equal(same(pooled, coordinates=pooled.C).F, same(pooled).F)
     # Every point lies in the one cell of its batch entry.
     points = given.float() + torch.tensor([0, 0.2, 0.7, 0.4])
     field = ME.TensorField(torch.ones(len(given), 1), points, coordinate_manager=x.coordinate_manager)
     own = pooled.F[given[:, 0].long()]
     assert torch.equal(pooled.slice(field).F, own)
-    torch.testing.assert_close(pooled.features_at_coordinates(points), own)
+    torch.testing.assert_close(pooled.features_at_coordinates(points.requires_grad_()), own)
+    (slope,) = torch.autograd.grad(pooled.features_at_coordinates(points).sum(), points)
+    assert not slope.any(), "the same feature everywhere"
     whole = field.sparse(0)
     assert whole.C.tolist() == [[int(entry), 0, 0, 0] for entry in given[:, 0].unique_consecutive()[: len(whole)]]
     grown = ME.MinkowskiConvolution(2, 2, 3, expand_coordinates=True, dimension=3)(pooled)

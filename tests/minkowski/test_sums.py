@@ -1,9 +1,12 @@
-"""Sums over many rows of half precision: kept in fp32, rounded once."""
+"""Sums over many rows of half precision: kept in fp32, rounded once. Whole numbers: refused where that would round."""
+
+from functools import partial
 
 import pytest
 import torch
 
 import pointseg.minkowski as ME
+from pointseg.errors import InputError
 from pointseg.minkowski.sparse_matrix import spmm_average
 
 Mode = ME.SparseTensorQuantizationMode
@@ -99,3 +102,28 @@ def test_labels_are_sliced_exactly():
     labels = torch.tensor([[2**24 + 1], [7]])
     field = ME.TensorField(torch.ones(3, 1), torch.tensor([[0, 0.2], [0, 1.5], [0, 0.7]]))
     assert field.sparse().with_features(labels).slice(field).F.tolist() == [[2**24 + 1], [7], [2**24 + 1]]
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([[2], [3]]), torch.tensor([[True], [False]])])
+def test_whole_numbers_are_never_merged_or_weighted(labels):
+    places = torch.tensor([[0, 0.2], [0, 0.7]])
+    field, twice = ME.TensorField(labels, places), torch.zeros(2, 2, dtype=torch.int32)
+    x = ME.SparseTensor(labels, torch.tensor([[0, 0], [0, 1]]))
+    entry = torch.zeros(2).long()
+    modes = (Mode.UNWEIGHTED_AVERAGE, Mode.UNWEIGHTED_SUM, Mode.MAX_POOL)
+    calls = [
+        *(partial(field.sparse, quantization_mode=mode) for mode in modes),
+        *(partial(ME.SparseTensor, labels, twice, quantization_mode=mode) for mode in modes),
+        field.splat,
+        lambda: x.features_at_coordinates(places),
+        lambda: ME.MinkowskiInterpolation()(x, places),
+        lambda: ME.spmm(entry, entry, labels[:, 0], torch.Size((1, 2)), labels),
+        lambda: spmm_average(entry, entry, torch.Size((1, 2)), labels),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=f"features are {labels.dtype}, but features must be floating point"):
+            call()
+    first = field.sparse(quantization_mode=Mode.RANDOM_SUBSAMPLE)
+    assert first.F.tolist() == labels[:1].tolist()
+    assert first.slice(field).F.tolist() == labels[:1].tolist() * 2
+    assert ME.SparseTensor(labels, twice).F.tolist() == labels[:1].tolist()

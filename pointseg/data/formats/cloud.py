@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import replacing_file
-from pointseg.data.formats.convert import RawCloud, make_plan, surveyed
+from pointseg.data.formats.convert import RawCloud, make_plan
 from pointseg.data.formats.e57 import E57
 from pointseg.data.formats.format import OURS, VALID, Columns, Format, Header, reading
 from pointseg.data.formats.las import LAS
@@ -26,6 +26,7 @@ from pointseg.data.formats.numpy_zip import NPZ
 from pointseg.data.formats.pcd import PCD
 from pointseg.data.formats.ply import PLY
 from pointseg.data.formats.roles import Roles, find_roles
+from pointseg.data.formats.survey import surveyed
 from pointseg.data.formats.text import TEXT
 from pointseg.data.npy import mapped_slices
 from pointseg.errors import InputError

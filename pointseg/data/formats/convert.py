@@ -1,8 +1,7 @@
 """Columns of a file to clouds: checked coordinates, 8-bit colours, whole-numbered labels.
 
 Some of it can be decided only for the whole file, never for a chunk: whether 16-bit colour fields hold 8-bit values,
-and whether a field that every LAS file must have holds anything. ``survey`` reads the columns in question once, and no
-further than the answer needs.
+whether a field that every LAS file must have holds anything, and which other field does where it holds nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.data.formats.format import VALID, Columns, Header
-from pointseg.data.formats.roles import Roles, Three, find_roles
+from pointseg.data.formats.roles import Roles, Three
+from pointseg.data.formats.survey import Survey, is_color, is_whole, spare_columns, survey
 from pointseg.errors import InputError
 
 
@@ -25,8 +25,8 @@ class RawCloud:
     Attributes:
         coord: (N, 3) float64 in the file's coordinates and unit, all finite.
         color: (N, 3) uint8; None if the file has no colours.
-        intensity: (N,) float32 as in the file.
-        normal: (N, 3) float32 as in the file.
+        intensity: (N,) float32 as in the file; 0 where it is not finite.
+        normal: (N, 3) float32 as in the file; 0 where a part is not finite.
         label: (N,) class ids as in the file, whole numbers or words; None without labels.
         label_field: The field they are from; None without labels.
         notes: What was assumed or left out -> number of points it concerns.
@@ -102,7 +102,7 @@ class Plan:
         if color.dtype == np.uint8:
             return color
         values = color.astype(np.float64)
-        good = (values >= 0) & (values <= 65535)
+        good = is_color(values)
         if not good.all():
             i = int((~good.all(axis=1)).argmax())
             raise InputError(
@@ -118,7 +118,7 @@ class Plan:
             return label.astype(label.dtype.newbyteorder("="))
         if label.dtype.kind == "b":
             return label.astype(np.uint8)
-        whole = np.isfinite(label) & (np.rint(label) == label) & (np.abs(label) < 2**53)
+        whole = is_whole(label)
         if not whole.all():
             i = int((~whole).argmax())
             raise InputError(
@@ -137,64 +137,42 @@ def make_plan(path: Path, header: Header, roles: Roles, chunks: Iterable[Columns
         roles: Its columns' roles.
         chunks: The columns of ``surveyed``; read no further than needed.
     """
-    held, high = _survey(path, header, roles, chunks)
-    roles, said = _without_empty(path, header, roles, held)
+    found = survey(path, header, roles, chunks)
+    roles, said = _without_empty(path, header, roles, found)
     if roles.other_labels:
         said.append(f"labels from {roles.label}, not from {', '.join(roles.other_labels)}")
-    rule, why = _color_rule(header, roles.color, high)
+    rule, why = _color_rule(header, roles.color, found.high)
     return Plan(path, roles, rule, dict(header.notes) | dict.fromkeys([*said, *why], header.num_points))
 
 
-def surveyed(path: Path, header: Header, roles: Roles) -> tuple[str, ...]:
-    """The columns that a decision about the whole file needs; none for most files."""
-    single = [name for name in (roles.label, roles.intensity) if name in header.mandatory]
-    return tuple(dict.fromkeys([*_wide_colors(path, header, roles), *single]))
-
-
-def _wide_colors(path: Path, header: Header, roles: Roles) -> list[str]:
-    """The columns of more than 8 bits that are colours, or would be if those were empty."""
-    colors = [*(roles.color or ()), *(_spare(path, header).color or ())]
-    return [name for name in dict.fromkeys(colors) if header.columns[name] != np.uint8]
-
-
-def _spare(path: Path, header: Header) -> Roles:
-    """The roles without the columns that the format forces on every file."""
-    return find_roles(path, [name for name in header.columns if name not in header.mandatory], None)
-
-
-def _survey(
-    path: Path, header: Header, roles: Roles, chunks: Iterable[Columns]
-) -> tuple[set[str], Mapping[str, float]]:
-    """The columns that are not 0 throughout, and the highest value of those of colours."""
-    names = surveyed(path, header, roles)
-    high = dict.fromkeys(_wide_colors(path, header, roles), 0.0)
-    single = {roles.label, roles.intensity}.intersection(header.mandatory)
-    first = [name for name in roles.color or () if name in high]
-    held: set[str] = set()
-    for columns in chunks:
-        held |= {name for name in names if columns[name].any()}
-        high |= {name: max(most, float(columns[name].max(initial=0))) for name, most in high.items()}
-        if single <= held and (not first or max(high[name] for name in first) > 255):
-            break
-    return held, high
-
-
-def _without_empty(path: Path, header: Header, roles: Roles, held: set[str]) -> tuple[Roles, list[str]]:
+def _without_empty(path: Path, header: Header, roles: Roles, found: Survey) -> tuple[Roles, list[str]]:
     """The roles with the next usual name in place of columns that only the format put there; what was decided."""
-    spare, empty, said = _spare(path, header), header.mandatory - held, []
+    spare, empty = spare_columns(path, header, roles), header.mandatory - found.held
+    said: list[str] = []
     if roles.label in empty and not roles.label_named:
-        instead = "no labels" if spare.label is None else f"{spare.label} read instead"
+        good = [name for name in spare.labels if name in found.held - found.broken]
+        instead = f"{good[0]} read instead" if good else "no labels"
         said.append(f"{roles.label} is 0 throughout: taken as never classified, {instead}")
-        roles = replace(roles, label=spare.label, other_labels=spare.other_labels)
+        said += [f"{name}: not taken as labels, {_why_not(name, found)}" for name in spare.labels if name not in good]
+        roles = replace(roles, label=next(iter(good), None), other_labels=tuple(good[1:]))
     if roles.intensity in empty:
-        instead = "taken as absent" if spare.intensity is None else f"{spare.intensity} read instead"
+        filled = next((name for name in spare.intensities if name in found.held), None)
+        instead = "taken as absent" if filled is None else f"{filled} read instead"
         said.append(f"{roles.intensity} is 0 throughout: {instead}")
-        roles = replace(roles, intensity=spare.intensity)
+        roles = replace(roles, intensity=filled)
     if roles.color and empty.issuperset(roles.color):
-        instead = "taken as absent" if spare.color is None else f"{' '.join(spare.color)} read instead"
+        color = spare.color if found.held.intersection(spare.color or ()) else None
+        if color and found.broken.intersection(color):
+            said.append(f"{' '.join(color)}: not taken as colours, they have values that are none")
+            color = None
+        instead = "taken as absent" if color is None else f"{' '.join(color)} read instead"
         said.append(f"the colours are 0 throughout: {instead}")
-        roles = replace(roles, color=spare.color)
+        roles = replace(roles, color=color)
     return roles, said
+
+
+def _why_not(label: str, found: Survey) -> str:
+    return "it has values that are no whole numbers" if label in found.broken else "it is 0 throughout"
 
 
 def _color_rule(header: Header, color: Three | None, high: Mapping[str, float]) -> tuple[str, list[str]]:
@@ -221,7 +199,10 @@ def _finite(values: np.ndarray | None, what: str, notes: dict[str, int]) -> np.n
     if values is None:
         return None
     bad = ~np.isfinite(values)
+    if values.ndim == 2:
+        # What is left of a direction without one of its parts is another direction.
+        bad = bad.any(axis=1)
     if bad.any():
-        notes[f"{what} that are not finite: set to 0"] = int(bad.reshape(len(values), -1).any(axis=1).sum())
+        notes[f"{what} that are not finite: set to 0"] = int(bad.sum())
         values[bad] = 0
     return values

@@ -1,7 +1,7 @@
 """LAS and LAZ, all point formats, through laspy: scaled coordinates, extra dimensions, reference systems, VLRs.
 
 Point formats without laser data still have fields for it, and photogrammetric files fields of zeros: classification,
-intensity and colours that are 0 throughout are taken as absent.
+intensity and colours that are 0 throughout are taken as absent, or from extra dimensions of usual names.
 """
 
 from __future__ import annotations

@@ -86,13 +86,11 @@ def find_roles(path: Path, names: Iterable[str], label_field: str | None) -> Rol
         InputError: No coordinates, or no column of that name.
     """
     names = list(names)
-    plain: dict[str, str] = {}
-    for name in names:
-        plain.setdefault(plain_name(name), name)
+    plain = _by_plain_name(names)
     coord = _three(plain, COORD_NAMES)
     if coord is None:
         raise InputError(f"{path} has no coordinates x, y, z; its fields are {', '.join(names) or 'none'}")
-    candidates = [plain[name] for name in LABEL_NAMES if name in plain]
+    candidates = usual_columns(names, LABEL_NAMES)
     if label_field is not None:
         if label_field not in names and plain_name(label_field) not in plain:
             raise InputError(f"{path} has no label field {label_field!r}; its fields are {', '.join(names)}")
@@ -101,16 +99,29 @@ def find_roles(path: Path, names: Iterable[str], label_field: str | None) -> Rol
         coord=coord,
         color=_three(plain, COLOR_NAMES),
         normal=_three(plain, NORMAL_NAMES),
-        intensity=next((plain[name] for name in INTENSITY_NAMES if name in plain), None),
+        intensity=next(iter(usual_columns(names, INTENSITY_NAMES)), None),
         label=label_field or next(iter(candidates), None),
         other_labels=() if label_field else tuple(candidates[1:]),
         label_named=label_field is not None,
     )
 
 
+def usual_columns(names: Iterable[str], usual: tuple[str, ...]) -> list[str]:
+    """Those columns that have one of the usual names, in the order of these; of two of one name the first."""
+    plain = _by_plain_name(names)
+    return [plain[name] for name in usual if name in plain]
+
+
 def plain_name(name: str) -> str:
     """The name as it is compared: ``scalar_Classification`` -> ``classification``, ``nor:normalX`` -> ``normalx``."""
     return name.casefold().rsplit(":", 1)[-1].removeprefix("scalar_").strip()
+
+
+def _by_plain_name(names: Iterable[str]) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(plain_name(name), name)
+    return plain
 
 
 def _three(plain: dict[str, str], groups: tuple[Three, ...]) -> Three | None:

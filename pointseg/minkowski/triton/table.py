@@ -80,9 +80,10 @@ class MapTables:
     @cached_property
     def pairs(self) -> FlatPairs:
         inputs, outputs = ([pair[side] for pair in self._pairs] for side in (0, 1))
-        # These int64 lists are twice as large as what is kept of them.
+        flat = FlatPairs(_joined(inputs, self.device), _joined(outputs, self.device), tuple(len(i) for i in inputs))
+        # These int64 lists are twice as large as what is kept of them; let go only now, since joining may lack memory.
         self._pairs = ()
-        return FlatPairs(_joined(inputs, self.device), _joined(outputs, self.device), tuple(len(i) for i in inputs))
+        return flat
 
     @cached_property
     def forward(self) -> NeighbourTable:

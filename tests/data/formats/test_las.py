@@ -7,6 +7,7 @@ import pytest
 
 from pointseg.data.formats import inspect_cloud, read_cloud, write_predictions
 from pointseg.errors import InputError
+from pointseg.viewing.cloud_file import read_view
 
 laspy = pytest.importorskip("laspy")
 
@@ -177,6 +178,71 @@ def test_a_file_that_was_never_classified_has_no_labels(tmp_path):
     assert found.label.tolist() == [0] * 299 + [2]
     assert found.intensity[-1] == 1
     assert found.color[-1].tolist() == [0, 0, 9], "nothing above 255: 8 bit"
+
+
+SPARE = {
+    "class": ("f4", [1, np.nan, np.nan]),
+    "label": ("f8", [1, 2.5, 3]),
+    "segment": ("u2", [0, 0, 0]),
+    "category": ("f4", [4, 5, 6]),
+    "gt": ("u8", [2**60, 8, 9]),
+    "Intensities": ("f4", [0, np.nan, 0]),
+    "Reflectance": ("f4", [0, 0, 3]),
+    "r": ("f4", [0, 0, 0]),
+    "g": ("u1", [0, 0, 0]),
+    "b": ("u1", [0, 0, 0]),
+}
+
+
+@pytest.fixture
+def unclassified(tmp_path):
+    """Writes 3 points that only extra dimensions say more of."""
+
+    def write(*names):
+        header = laspy.LasHeader(point_format=7)
+        header.add_extra_dims([laspy.ExtraBytesParams(name, SPARE[name][0]) for name in names])
+        las = laspy.LasData(header, laspy.ScaleAwarePointRecord.zeros(3, header=header))
+        las.X = [0, 1, 2]
+        for name in names:
+            las[name] = np.array(SPARE[name][1], SPARE[name][0])
+        las.write(str(tmp_path / "spare.las"))
+        return tmp_path / "spare.las"
+
+    return write
+
+
+@pytest.mark.parametrize("names", [("class",), ("label",), ("class", "label", "segment")])
+def test_a_spare_column_that_is_no_label_is_no_reason_to_refuse_a_file(unclassified, names):
+    path = unclassified(*names)
+    found = read_cloud(path)
+    assert found.label is found.label_field is None
+    text = dict.fromkeys(names, "it has values that are no whole numbers") | {"segment": "it is 0 throughout"}
+    assert found.notes == dict.fromkeys(
+        [
+            "classification is 0 throughout: taken as never classified, no labels",
+            *(f"{name}: not taken as labels, {text[name]}" for name in names),
+            "intensity is 0 throughout: taken as absent",
+            "the colours are 0 throughout: taken as absent",
+        ],
+        3,
+    )
+    assert read_view(path).num_points == 3
+    with pytest.raises(InputError, match="class ids are whole numbers"):
+        read_cloud(path, label_field=names[0])
+
+
+def test_the_first_spare_column_that_holds_something_is_taken(unclassified, monkeypatch):
+    found = read_cloud(unclassified(*SPARE))
+    assert (found.label.tolist(), found.label_field) == ([4, 5, 6], "category")
+    assert found.intensity.tolist() == [0, 0, 3]
+    assert found.color is None
+    assert "labels from category, not from gt" in found.notes
+    assert "the colours are 0 throughout: taken as absent" in found.notes
+    monkeypatch.setitem(SPARE, "r", ("f4", [0, np.nan, 900]))
+    found = read_cloud(unclassified(*"rgb"))
+    assert found.color is None
+    assert "r g b: not taken as colours, they have values that are none" in found.notes
+    assert read_cloud(unclassified("segment", "gt")).label.tolist() == [2**60, 8, 9]
 
 
 def patched(path, offset, kind, *values):

@@ -52,6 +52,20 @@ def test_the_lists_of_the_map_are_let_go_once_they_are_joined() -> None:
     assert_table(made.forward, [([0, 1], [1, 2])] * 2, 3)
 
 
+def test_tables_are_whole_after_memory_ran_out_once(scattered: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel_map = scattered(30, 40, 8)
+    made, joined = table.tables_of(kernel_map, CPU), table._joined
+
+    def full(lists: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(table, "_joined", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        _ = made.forward
+    monkeypatch.setattr(table, "_joined", joined)
+    assert_table(made.forward, [(i.tolist(), o.tolist()) for i, o in kernel_map.pairs], 40)
+
+
 def test_a_map_that_mirrors_itself() -> None:
     rows, every = torch.tensor([2, 0]), torch.arange(4)
     above = rows + 1
