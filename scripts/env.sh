@@ -23,7 +23,10 @@ make_env() {
     python="$(find_python)" || return 1
     [ -x "$VENV/bin/python" ] || { echo "environment: making $VENV"; "$python" -m venv "$VENV"; }
     # Where making it was cut short it has a python and no pip.
-    [ -x "$VENV/bin/pip" ] || "$VENV/bin/python" -m ensurepip --default-pip >/dev/null || {
+    [ -x "$VENV/bin/pip" ] || "$VENV/bin/python" -m ensurepip --default-pip >/dev/null || true
+    # What was cut short later is taken for whole by ensurepip.
+    [ -x "$VENV/bin/pip" ] || "$VENV/bin/python" -m pip install --quiet --force-reinstall pip 2>/dev/null || true
+    [ -x "$VENV/bin/pip" ] || {
         echo "$VENV has no pip, and none can be put into it; delete this folder and run this again" >&2
         return 1
     }

@@ -20,11 +20,13 @@ class ScoredScenes:
         scenes: The scenes.
         left_out: Of each scene, by ``split/scene``: a hash of the points that the run was trained on.
         trained_on: The scenes, as ``split/scene``, that the run was trained on with every label.
+        colors: Whether the run takes colours in.
     """
 
     scenes: Sequence[PreparedScene]
     left_out: Mapping[str, str]
     trained_on: Sequence[str]
+    colors: bool
 
     @classmethod
     def of(cls, run: Run, splits: Sequence[str], data: str | None) -> ScoredScenes:
@@ -37,7 +39,8 @@ class ScoredScenes:
         """
         scenes = run.scenes(splits, data)
         left_out = {_key(scene): hashlib.sha256(run.annotated_points(scene).tobytes()).hexdigest() for scene in scenes}
-        return cls(scenes, left_out, [_key(scene) for scene in scenes if run.trained_whole(scene)])
+        trained_on = [_key(scene) for scene in scenes if run.trained_whole(scene)]
+        return cls(scenes, left_out, trained_on, colors="color" in run.config.data.features)
 
     def warning(self, name: str) -> str:
         """What is to be said of a run of this name that has been ``trained_on`` some of the scenes."""
@@ -64,8 +67,10 @@ def require_same_scenes(runs: Mapping[str, ScoredScenes]) -> None:
                 "--data"
             )
         for scene in scored.scenes:
-            one, other = (_scored_facts(found) for found in (known[_key(scene)], scene))
-            if what := difference(one, other):
+            facts = [dict(scene_facts(found)) for found in (known[_key(scene)], scene)]
+            if not (begun.colors and scored.colors):
+                facts[1].pop("color.npy", None)
+            if what := difference(*facts):
                 raise InputError(
                     f"{scene.path} of {name} has {what} than {known[_key(scene)].path} of {first}; score both on one "
                     "root with --data"
@@ -79,11 +84,6 @@ def unlike_points(one: ScoredScenes, other: ScoredScenes) -> str | None:
         return None
     more = f" and {len(unlike) - 1} more" if len(unlike) > 1 else ""
     return f"they leave different annotated points of {unlike[0]}{more} out of their scores"
-
-
-def _scored_facts(scene: PreparedScene) -> dict[str, str | int]:
-    """What scores depend on: not the colours, which one run may take in and another not."""
-    return {name: value for name, value in scene_facts(scene).items() if name != "color.npy"}
 
 
 def _key(scene: PreparedScene) -> str:

@@ -85,17 +85,14 @@ class SparseLabels:
         Raises:
             InputError: The draw does not cover the scene, its file is damaged, or it was made on other data.
         """
+        index, label = self.stored(scene)
         key = scene_key(scene)
-        if key not in self.spec["scenes"]:
-            raise InputError(self._uncovered(key))
-        file = label_file(self.path, scene)
-        rows = map_array(file, np.int64, 2)
-        index, label = np.array(rows[:, 0]), np.array(rows[:, 1], dtype=np.int16)
         entry = self.spec["scenes"][key]
-        fits = len(rows) == entry["labels"] and entry["points"] == scene.num_points
+        fits = len(index) == entry["labels"] and entry["points"] == scene.num_points
         if self.source is not None:
             made_for, now = entry["coord_sha256"], coord_hash(scene)
-            fits = fits and hash_file(file) == entry["sha256"] and (None in (made_for, now) or made_for == now)
+            unchanged = hash_file(label_file(self.path, scene)) == entry["sha256"]
+            fits = fits and unchanged and (None in (made_for, now) or made_for == now)
         if self.source is None or self.source["kind"] != CLICKS:
             fits = fits and _agrees(index, label, scene.segment)
         if not fits:
@@ -105,6 +102,18 @@ class SparseLabels:
                 f"{again}"
             )
         return index, label
+
+    def stored(self, scene: PreparedScene) -> tuple[np.ndarray, np.ndarray]:
+        """What ``for_scene`` returns, compared with nothing: for who knows that scene and file are the right ones.
+
+        Raises:
+            InputError: The draw does not cover the scene, or its file is damaged.
+        """
+        key = scene_key(scene)
+        if key not in self.spec["scenes"]:
+            raise InputError(self._uncovered(key))
+        rows = map_array(label_file(self.path, scene), np.int64, 2)
+        return np.array(rows[:, 0]), np.array(rows[:, 1], dtype=np.int16)
 
     def _uncovered(self, key: str) -> str:
         if key in self.left_out:

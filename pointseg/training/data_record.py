@@ -80,6 +80,13 @@ class DataRecord:
             raise InputError(f"{file} holds other entries than it was written with; {_UNCOMPARED}")
         return cls(**entries)
 
+    def is_of(self, run: Run) -> bool:
+        """Whether a run's recipe still names this data."""
+        try:
+            return DataRecord.of(run) == self
+        except InputError:
+            return False
+
     def write(self, folder: Path) -> None:
         """Store the record in a run folder."""
         with replacing_file(folder / FILE) as unfinished:

@@ -112,7 +112,7 @@ class Run:
             return self
         moved = Run(self.path, config, self.classes)
         moved._require_classes(root)
-        if there.home:
+        if there.home and (record is None or record.is_of(self)):
             begun, now = ([*run.training_scenes(), *run.scored_scenes()] for run in (self, moved))
             there.require_same(begun, now, moved.sparse_labels())
         if record is not None:
@@ -206,7 +206,9 @@ class Run:
 
     @functools.cached_property
     def _trained_points(self) -> TrainedPoints:
-        return TrainedPoints(self.config.data, DataRecord.read(self.path))
+        # Without a config.yaml it is no run yet, and what lies there was left by a start that failed.
+        begun = (self.path / "config.yaml").is_file()
+        return TrainedPoints(self.config.data, DataRecord.read(self.path) if begun else None)
 
     def sparse_labels(self) -> SparseLabels | None:
         """The draw of the recipe, or None where every point's label is used."""

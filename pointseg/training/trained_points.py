@@ -64,7 +64,10 @@ class TrainedPoints:
             covered = draw is not None and scene_key(scene) in draw.spec["scenes"]
             self.draw_of_scene[place] = draw if covered else None
         draw = self.draw_of_scene[place]
-        return None if draw is None else draw.for_scene(known)
+        if draw is None:
+            return None
+        # What was recorded is right as it is: the scene's ground truth may be another by now, or missing.
+        return draw.stored(known) if self._recorded(known) else draw.for_scene(known)
 
     def whole(self, scene: PreparedScene) -> bool:
         """Whether a scene was trained on with the labels of all its points, so that its score tells of no other."""
@@ -105,11 +108,16 @@ class TrainedPoints:
             trained = scene.split in data.train_splits if data.train_splits else scene.split not in data.eval_splits
         if not trained or _root(scene) == self.root:
             return scene if trained else None
-        begun = {} if self.record is None else self.record.trained[key]
-        place = {name: value for name, value in scene_facts(scene).items() if name in ("points", "coord.npy")}
-        if "coord.npy" not in begun.keys() & place.keys() and self.home:
+        begun, place = {} if self.record is None else self.record.trained[key], _place(scene)
+        if self.home and "coord.npy" not in begun.keys() & place.keys():
             return self._twin(scene)
         return None if difference(begun, place) else scene
+
+    def _recorded(self, scene: PreparedScene) -> bool:
+        """Whether a scene has the coordinates that were recorded when the run was begun."""
+        begun = {} if self.record is None else self.record.trained[scene_key(scene)]
+        place = _place(scene)
+        return "coord.npy" in begun.keys() & place.keys() and difference(begun, place) is None
 
     def _twin(self, scene: PreparedScene) -> PreparedScene | None:
         """The scene of the run's own data with the same name and points, if there is one."""
@@ -125,10 +133,12 @@ class TrainedPoints:
             draw = self._draw(root)
             if draw is not None and labels_fact(draw, scene).get("labels") == begun:
                 return draw
+        if self.home and self._draw(self.root) is None:
+            return open_labels(self.root, self.data.labels)  # which says that it is not there
         if not self.warned:
             self.warned = True
             logger.warning(
-                "the draw %r is gone, or was made again since the run was begun, so the points it was trained on "
+                "the draw %r was made again since the run was begun, or is gone, so the points it was trained on "
                 "cannot be told from others",
                 self.data.labels,
             )
@@ -161,6 +171,11 @@ class TrainedPoints:
 
 def _root(scene: PreparedScene) -> Path:
     return scene.path.parent.parent.resolve()
+
+
+def _place(scene: PreparedScene) -> dict[str, str | int]:
+    """What is known of where its points are."""
+    return {name: value for name, value in scene_facts(scene).items() if name in ("points", "coord.npy")}
 
 
 def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -62,6 +62,13 @@ def test_an_environment_without_pip_gets_it_and_keeps_the_rest(half_made):
     assert "is up to date" in make_env(half_made)
 
 
+def test_a_pip_that_was_cut_short_is_installed_again(half_made):
+    python = half_made / ".venv" / "bin" / "python"
+    # ensurepip takes it for installed: its metadata are there, its command is not.
+    python.write_text(python.read_text().replace("#!/bin/sh\n", '#!/bin/sh\n[ "$2" = ensurepip ] && exit 0\n'))
+    assert "environment: installing pointseg[dev]" in make_env(half_made)
+
+
 def test_where_pip_cannot_be_had_the_environment_is_left_to_its_owner(half_made):
     (half_made / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
     made = try_env(half_made)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pointseg.data.label_clicks import import_clicks
+from pointseg.data.label_import import import_segment
 from pointseg.data.scene import open_scene, write_scene
 from pointseg.data.sparse_labels import draw
 from pointseg.errors import InputError
@@ -160,6 +161,41 @@ def test_what_was_recorded_is_known_elsewhere_though_its_own_place_has_changed(h
     sparse, full = Run.open(sparse.path), Run.open(full.path)
     assert sparse.annotated_points(scene).tolist() == annotated != []
     assert full.trained_whole(scene)
+    # Resumed there, the copy is compared with what was recorded, not with what the old place has become.
+    assert Run.create(sparse.path, recipe(copy), resume=True).config.data.root == str(copy)
+
+
+@pytest.mark.parametrize("truth", ["missing", "corrected"])
+def test_annotated_points_are_known_whatever_ground_truth_a_copy_has(home, tmp_path, truth):
+    run = Run.create(tmp_path / "run", recipe(home))
+    copy = shutil.copytree(home, tmp_path / "copy")
+    scene = open_scene(copy / "Area_1" / "office_1")
+    annotated = run.annotated_points(scene).tolist()
+    other = None if truth == "missing" else np.zeros_like(scene.segment)
+    rewrite(copy, "Area_1", "office_1", scene, segment=other)
+    again = open_scene(copy / "Area_1" / "office_1")
+    assert Run.open(run.path).annotated_points(again).tolist() == annotated != []
+
+
+def test_a_draw_that_was_deleted_is_an_error_where_the_data_still_is(home, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(home))
+    shutil.rmtree(home / "sparse_labels" / "1pct_seed0")
+    with pytest.raises(InputError, match="has no sparse labels named '1pct_seed0'"):
+        run.annotated_points(open_scene(home / "Area_1" / "office_1"))
+
+
+def test_what_a_failed_start_left_is_no_record(home, tmp_path, monkeypatch):
+    def full(run):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Run, "_write_config", full)
+    with pytest.raises(OSError, match="No space"):
+        Run.create(tmp_path / "run", recipe(home))
+    monkeypatch.undo()
+    import_segment(home, splits=["Area_1"])
+    both = ["data.labels=segment", "data.train_splits=[Area_1]", "data.eval_splits=[Area_1]"]
+    with pytest.raises(InputError, match="every point of split Area_1 that has a class is annotated in 'segment'"):
+        Run.create(tmp_path / "run", recipe(home, *both))
 
 
 def test_a_kill_while_the_data_is_recorded_leaves_no_run(home, tmp_path, monkeypatch):
