@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pointseg.data.classes import Classes
+from pointseg.data.label_store import scene_key
 from pointseg.data.scene import PreparedScene, hash_file
 from pointseg.device import pick_device
 from pointseg.errors import InputError
@@ -50,12 +51,12 @@ class WrittenFiles:
 
     def holds(self, scene: PreparedScene) -> bool:
         """Whether a scene's file is there, this maker's, and neither it nor the scene has changed since."""
-        entry = self._entries().get(_key(scene))
+        entry = self._entries().get(scene_key(scene))
         return self.path(scene).is_file() and entry is not None and entry == self._entry(scene)
 
     def add(self, scene: PreparedScene) -> None:
         """Note that a scene's file has been written."""
-        line = json.dumps({"scene": _key(scene), **self._entry(scene)})
+        line = json.dumps({"scene": scene_key(scene), **self._entry(scene)})
         with self._file.open("a", encoding="utf-8") as file:
             # A line that a kill cut short is no JSON, and a new one begins after it.
             file.write(f"\n{line}\n")
@@ -105,7 +106,7 @@ def open_run(path: Path, wishes: Wishes, checkpoint: str, device: str | None) ->
         run.load_model(checkpoint)  # which says what there is
     shown = _ShownRun(run, wishes, checkpoint, device)
     scenes = [
-        Source(_key(scene), str(path), scene.path, functools.partial(shown.load, scene))
+        Source(scene_key(scene), str(path), scene.path, functools.partial(shown.load, scene))
         for scene in run.scenes(wishes.splits)
     ]
     kept = () if wishes.splits else sorted((path / PSEUDO_LABELS).glob("*.ply"))
@@ -151,9 +152,5 @@ class _ShownRun:
         return within_memory(read_ply(self.written.path(scene)))
 
     def _predicted(self, scene: PreparedScene) -> Cloud:
-        print(f"predicting {_key(scene)} of {self.run.path} ({scene.num_points:,} points) ...", file=sys.stderr)
+        print(f"predicting {scene_key(scene)} of {self.run.path} ({scene.num_points:,} points) ...", file=sys.stderr)
         return within_memory(predicted_cloud(self.run, scene, self.predict(scene)))
-
-
-def _key(scene: PreparedScene) -> str:
-    return f"{scene.split}/{scene.name}"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pointseg.data.label_store import scene_key
 from pointseg.data.scene import PreparedScene
 from pointseg.errors import InputError
 from pointseg.training import Run
@@ -38,8 +39,9 @@ class ScoredScenes:
             data: Another root than that of the run.
         """
         scenes = run.scenes(splits, data)
-        left_out = {_key(scene): hashlib.sha256(run.annotated_points(scene).tobytes()).hexdigest() for scene in scenes}
-        trained_on = [_key(scene) for scene in scenes if run.trained_whole(scene)]
+        points = {scene_key(scene): run.annotated_points(scene) for scene in scenes}
+        left_out = {key: hashlib.sha256(index.tobytes()).hexdigest() for key, index in points.items()}
+        trained_on = [scene_key(scene) for scene in scenes if run.trained_whole(scene)]
         return cls(scenes, left_out, trained_on, colors="color" in run.config.data.features)
 
     def warning(self, name: str) -> str:
@@ -58,7 +60,7 @@ def require_same_scenes(runs: Mapping[str, ScoredScenes]) -> None:
         InputError: A scene is not there for all of them, or is another one.
     """
     (first, begun), *others = runs.items()
-    known = {_key(scene): scene for scene in begun.scenes}
+    known = {scene_key(scene): scene for scene in begun.scenes}
     for name, scored in others:
         if only := sorted(known.keys() ^ scored.left_out.keys()):
             where = first if only[0] in known else name
@@ -67,13 +69,13 @@ def require_same_scenes(runs: Mapping[str, ScoredScenes]) -> None:
                 "--data"
             )
         for scene in scored.scenes:
-            facts = [dict(scene_facts(found)) for found in (known[_key(scene)], scene)]
+            before, facts = known[scene_key(scene)], scene_facts(scene)
             if not (begun.colors and scored.colors):
-                facts[1].pop("color.npy", None)
-            if what := difference(*facts):
+                facts.pop("color.npy", None)
+            if what := difference(scene_facts(before), facts):
                 raise InputError(
-                    f"{scene.path} of {name} has {what} than {known[_key(scene)].path} of {first}; score both on one "
-                    "root with --data"
+                    f"{scene.path} of {name} has {what} than {before.path} of {first}; score both on one root with "
+                    "--data"
                 )
 
 
@@ -84,7 +86,3 @@ def unlike_points(one: ScoredScenes, other: ScoredScenes) -> str | None:
         return None
     more = f" and {len(unlike) - 1} more" if len(unlike) > 1 else ""
     return f"they leave different annotated points of {unlike[0]}{more} out of their scores"
-
-
-def _key(scene: PreparedScene) -> str:
-    return f"{scene.split}/{scene.name}"

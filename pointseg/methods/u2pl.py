@@ -130,7 +130,8 @@ class U2pl(Method):
             return LossTerms(cross_entropy, log)
         strong_features, strong_logits = strong_forward(model, strong.inputs)
         if not self.config.own_statistics:
-            embed_rows(self.representation, features.detach(), weak_row[:0])  # for the head's running statistics
+            with torch.no_grad():  # for the head's running statistics
+                embed_rows(self.representation, features, weak_row[:0])
         embedding, taught_logits = self.teacher(weak.inputs)
         with torch.autocast(logits.device.type, enabled=False):
             teaching = self._teach(embedding, taught_logits, weak.labels, batch.progress)
