@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from label_roots import four_scenes
 
 from pointseg.data.classes import load_classes
 from pointseg.data.scene import list_scenes, prepare_root, write_scene
@@ -38,10 +39,7 @@ def add_scene(root, split, name, seed, n=3000):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    root = prepare_root(tmp_path_factory.mktemp("labels") / "root", load_classes("s3dis"))
-    for seed, (split, name) in enumerate([("Area_1", "a"), ("Area_1", "b"), ("Area_2", "a"), ("Area_5", "a")]):
-        add_scene(root, split, name, seed)
-    return root
+    return four_scenes(tmp_path_factory.mktemp("labels"), add_scene)
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
+from label_roots import four_scenes
 
 from pointseg.data import label_writer
-from pointseg.data.classes import load_classes
-from pointseg.data.scene import list_scenes, open_scene, prepare_root, write_scene
+from pointseg.data.scene import list_scenes, open_scene, write_scene
 from pointseg.data.sparse_labels import draw, open_labels
 from pointseg.errors import InputError
 
@@ -27,10 +27,7 @@ def write(root, split, name, coord, segment):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    root = prepare_root(tmp_path_factory.mktemp("labels") / "root", load_classes("s3dis"))
-    for seed, (split, name) in enumerate([("Area_1", "a"), ("Area_1", "b"), ("Area_2", "a"), ("Area_5", "a")]):
-        add_scene(root, split, name, seed)
-    return root
+    return four_scenes(tmp_path_factory.mktemp("labels"), add_scene)
 
 
 @pytest.fixture

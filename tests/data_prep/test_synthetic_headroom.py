@@ -1,41 +1,26 @@
 """The forest of scripts/synthetic_headroom.py: what it sees, and what its score is."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import synthetic_headroom
 from sklearn.metrics import jaccard_score
 
 from pointseg.data.scene import list_scenes
 from pointseg.errors import InputError
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "synthetic_headroom.py"
 
-
-@pytest.fixture(scope="module")
-def script():
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("synthetic_headroom", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path.remove(str(SCRIPT.parent))
-    return module
-
-
-def test_the_forest_sees_colour_and_height_alone(script, rooms_root):
+def test_the_forest_sees_colour_and_height_alone(rooms_root):
     scene = list_scenes(rooms_root, ["Area_5"])[0]
-    features = script._features(scene)
+    features = synthetic_headroom._features(scene)
     assert np.array_equal(features[:, :3], scene.color)
     assert features[:, 3].min() == 0
     assert np.ptp(features[:, 3]) == pytest.approx(np.ptp(scene.coord[:, 2]))
 
 
-def test_the_score_is_scikit_learns_on_the_held_out_area(script, rooms_root, monkeypatch):
+def test_the_score_is_scikit_learns_on_the_held_out_area(rooms_root, monkeypatch):
     seen = {}
 
-    class Recorder(script.RandomForestClassifier):
+    class Recorder(synthetic_headroom.RandomForestClassifier):
         def fit(self, features, labels):
             seen["trained"] = len(labels)
             return super().fit(features, labels)
@@ -44,8 +29,8 @@ def test_the_score_is_scikit_learns_on_the_held_out_area(script, rooms_root, mon
             seen["pred"] = super().predict(features)
             return seen["pred"]
 
-    monkeypatch.setattr(script, "RandomForestClassifier", Recorder)
-    score = script.forest(list_scenes(rooms_root), 13, points=300, trees=5)
+    monkeypatch.setattr("RandomForestClassifier", Recorder)
+    score = synthetic_headroom.forest(list_scenes(rooms_root), 13, points=300, trees=5)
     truth = np.asarray(list_scenes(rooms_root, ["Area_5"])[0].segment)
     expected = jaccard_score(truth, seen["pred"], labels=np.unique(truth), average="macro")
     assert score == pytest.approx(100 * expected)
@@ -54,4 +39,4 @@ def test_the_score_is_scikit_learns_on_the_held_out_area(script, rooms_root, mon
 
 def test_an_area_to_train_on_and_the_held_out_one_are_needed(script, rooms_root):
     with pytest.raises(InputError, match="Area_5"):
-        script.forest(list_scenes(rooms_root, ["Area_1"]), 13)
+        synthetic_headroom.forest(list_scenes(rooms_root, ["Area_1"]), 13)

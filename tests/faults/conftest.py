@@ -11,9 +11,6 @@ import pytest
 
 from pointseg.cli.main import main
 
-# The modules beside the tests are imported by their names.
-sys.path.insert(0, os.path.dirname(__file__))
-
 TRAINING = [
     "data.voxel_size=0.1",
     "model.planes=[8, 8, 8, 8, 8, 8, 8, 8]",

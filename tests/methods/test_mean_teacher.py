@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_methods import train
 from torch import nn
 from torch.nn import functional as F
 
@@ -55,18 +56,6 @@ def test_loss_and_gradients_are_those_of_the_equations(make_net, make_batch):
     mine, theirs = (torch.autograd.grad(loss, list(net.parameters())) for loss in (total, expected))
     for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)
-
-
-def train(net, method, optimizer, batches):
-    losses = []
-    for batch in batches:
-        total = method.loss(net, batch).total
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        method.after_step(net)
-        losses.append(total.item())
-    return losses
 
 
 def test_several_steps_follow_a_training_written_by_hand(make_net, make_batch):

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from small_methods import train
 
 from pointseg.errors import InputError
 from pointseg.methods import Task
@@ -118,18 +119,6 @@ def test_labels_are_made_on_the_weak_view_and_learned_on_the_strong_alone(make_n
     expected = torch.nn.functional.cross_entropy(net(batch.strong.inputs)[1][rows], labels[rows])
     for a, b in zip(*(torch.autograd.grad(x, list(net.parameters())) for x in (total, expected)), strict=True):
         torch.testing.assert_close(a, b)
-
-
-def train(net, method, optimizer, batches):
-    losses = []
-    for batch in batches:
-        total = method.loss(net, batch).total
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        method.after_step(net)
-        losses.append(total.item())
-    return losses
 
 
 def test_an_averaged_teacher_makes_other_labels_and_continues_from_a_checkpoint(make_net, make_batch):

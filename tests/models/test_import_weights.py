@@ -1,11 +1,11 @@
 """Weight import: recorded outputs of other engines, every layout, every refusal."""
 
-import importlib.util
 import json
 import os
 from pathlib import Path
 
 import pytest
+import record_golden as golden
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from pointseg.errors import InputError
 from pointseg.models.import_weights import import_weights
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("record_golden", HERE / "record_golden.py")
-golden = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(golden)
 
 
 class Layers(nn.Module):

@@ -1,7 +1,7 @@
 """Jobs of several processes: a process that imports once and forks the children of each job.
 
-python lives_of_several.py TEST_FILE, then one JSON line a job on stdin:
-    {"size": 2, "function": NAME, "args": [...]}     NAME(*args) of the test file in each
+python lives_of_several.py FILE, then one JSON line a job on stdin:
+    {"size": 2, "function": NAME, "args": [...]}     NAME(*args) of the file in each
     {"size": 2, "argv": [...], "stop": [SIGNAL, RANK, STEP]}    the command line; before a step, counted from 0 in this
         life, the process of that rank sends the signal to itself (SIGKILL) or to all (SIGINT), or null
 The answer is a line: the exit status of each child (negative: the signal) and what each wrote to stderr. A child that

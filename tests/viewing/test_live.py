@@ -1,70 +1,18 @@
-"""The live server: what it serves, what it refuses, what it keeps."""
+"""The live server: what it serves, what it refuses, whom it answers."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import socket
-import threading
 import zlib
-from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import pytest
+from live_servers import CLASSES, PAGE, N, Scenes, ask, cloud, serving
 
-from pointseg.data.classes import Classes
 from pointseg.errors import InputError
-from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.live import LiveServer, Shelf
 from pointseg.viewing.payload import pack_scene
-from pointseg.viewing.sources import Source
-
-CLASSES = Classes("toy", ("floor", "crate"), np.array([[20, 160, 60], [230, 120, 10]], np.uint8), ((0,), (1,)))
-N = 500
-PAGE = "<!doctype html><title>t</title>"
-
-
-def cloud(number: int) -> Cloud:
-    gt = np.arange(N) % 2
-    return Cloud(np.random.default_rng(number).random((N, 3)), gt=gt, pred=gt * 0, name=f"scene {number}")
-
-
-class Scenes:
-    """Sources that count how often each is read."""
-
-    def __init__(self, count: int, **failing: Exception) -> None:
-        self.read: list[int] = []
-        self.failing = {int(name[1:]): error for name, error in failing.items()}
-        self.sources = [Source(f"scene {i}", "toys", Path("nowhere"), lambda i=i: self.load(i)) for i in range(count)]
-
-    def load(self, number: int) -> tuple[Cloud, Classes]:
-        self.read.append(number)
-        if number in self.failing:
-            raise self.failing[number]
-        return cloud(number), CLASSES
-
-
-@contextmanager
-def serving(shelf: Shelf, page: str = PAGE, host: str = "127.0.0.1"):
-    with LiveServer(page, shelf, host, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def ask(server: LiveServer, path: str, method: str = "GET", **headers: str):
-    """(status, headers, body) of one request; the path is sent as it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    connection.request(method, path, headers=headers)
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, dict(answer.getheaders()), body
 
 
 @pytest.fixture(scope="module")
@@ -211,101 +159,3 @@ def test_a_taken_port_and_a_foreign_host_are_one_sentence(served):
         LiveServer(PAGE, shelf, "127.0.0.1", 70000)
     with pytest.raises(InputError, match="cannot listen"):
         LiveServer(PAGE, shelf, "203.0.113.1", 0)
-
-
-def test_scenes_are_read_when_asked_for_and_kept_within_bounds():
-    scenes = Scenes(3)
-    size = len(pack_scene(cloud(0), CLASSES)[1]) + 3000  # of the points, and a header
-    shelf = Shelf(scenes.sources, pack_scene, kept_bytes=2 * size)
-    with serving(shelf) as server:
-        ask(server, "/")
-        assert scenes.read == []
-        for number in (0, 0, 1, 0):
-            ask(server, f"/clouds/{number}/header.json")
-            ask(server, f"/clouds/{number}/points.bin")
-        assert scenes.read == [0, 1]
-        ask(server, "/clouds/2/points.bin")  # 1 was used longest ago, and goes
-        ask(server, "/clouds/0/points.bin")
-        assert scenes.read == [0, 1, 2]
-        ask(server, "/clouds/1/points.bin")
-        assert scenes.read == [0, 1, 2, 1]
-
-
-def test_the_last_scene_stays_however_large():
-    scenes = Scenes(2)
-    shelf = Shelf(scenes.sources, pack_scene, kept_bytes=1)
-    assert shelf.get(0) is shelf.get(0)
-    shelf.get(1)
-    shelf.get(0)
-    assert scenes.read == [0, 1, 0]
-
-
-def test_two_requests_for_one_scene_read_it_once():
-    """The page asks for a scene's header and points at the same time."""
-    scenes, started, go = Scenes(1), threading.Event(), threading.Event()
-
-    def slow(*given):
-        started.set()
-        assert go.wait(20)
-        return pack_scene(*given)
-
-    shelf, got = Shelf(scenes.sources, slow), []
-    threads = [threading.Thread(target=lambda: got.append(shelf.get(0))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    assert started.wait(20)
-    go.set()
-    for thread in threads:
-        thread.join()
-    assert scenes.read == [0]
-    assert got[0] is got[1] is got[2]
-
-
-def test_a_scene_nobody_waits_for_is_not_read():
-    scenes, go, reading = Scenes(2), threading.Event(), threading.Event()
-
-    def slow(*given):
-        reading.set()
-        assert go.wait(20)
-        return pack_scene(*given)
-
-    shelf = Shelf(scenes.sources, slow)
-    entered, left = threading.Event(), threading.Event()
-
-    def watched(number, wanted):
-        if number == 0:
-            return Shelf.get(shelf, number, wanted)
-        entered.set()
-        found = Shelf.get(shelf, number, wanted)
-        left.set()
-        return found
-
-    shelf.get = watched
-    with serving(shelf) as server:
-        first = threading.Thread(target=ask, args=(server, "/clouds/0/header.json"))
-        first.start()
-        assert reading.wait(20)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as second:
-            second.sendall(b"GET /clouds/1/header.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert entered.wait(20)
-        go.set()
-        assert left.wait(20)
-        first.join()
-    assert scenes.read == [0]
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "sentence"),
-    [
-        (InputError("the file is damaged; fetch it again."), 422, "the file is damaged; fetch it again."),
-        (FileNotFoundError(2, "No such file or directory", "a.ply"), 500, "a.ply: No such file or directory."),
-        (MemoryError("8 GB"), 507, "scene 1 needs more memory than there is (8 GB)."),
-        (ZeroDivisionError("oh"), 500, "scene 1 could not be shown (ZeroDivisionError: oh)."),
-    ],
-)
-def test_what_goes_wrong_with_one_scene_is_an_answer(error, status, sentence):
-    with serving(Shelf(Scenes(2, _1=error).sources, pack_scene)) as server:
-        for part in ("header.json", "points.bin"):
-            got, headers, body = ask(server, f"/clouds/1/{part}")
-            assert (got, headers["Content-Type"], json.loads(body)) == (status, "application/json", {"error": sentence})
-        assert ask(server, "/clouds/0/header.json")[0] == 200
