@@ -65,6 +65,8 @@ def _print(out: Path, suite: Suite, seeds: int) -> None:
         print(f"\n{tables.versions(out, suite, rule, seeds)}")
         if suite.name == "claims":
             print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
+    if len(suite.rules) > 1:
+        print(f"\n{suite.name}, final mIoU\n\n{tables.overview(out, suite, seeds)}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -82,6 +82,35 @@ def table(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     return "\n".join(lines)
 
 
+def overview(out: Path, suite: Suite, seeds: int) -> str:
+    """A suite's final mIoU at one glance: the baseline's under each rule, the others' paired differences to it.
+
+    The last column pairs each seed's mean over all rules, so it tells smaller differences than the columns before it.
+    """
+    found = {rule: collect(out, suite, rule, seeds) for rule in suite.rules}
+    found["mean of these"] = _mean_over_rules(list(found.values()))
+    lines = [f"| method | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
+    for name in dict.fromkeys(name for by_name in found.values() for name in by_name):
+        baseline = name == BASELINE
+        cells = [
+            (spread(list(by_name[name].values())) if baseline else _gain(by_name, name)) if name in by_name else ""
+            for by_name in found.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean_over_rules(found: list[dict[str, dict[int, float]]]) -> dict[str, dict[int, float]]:
+    """Means by variant and seed, of the variants and seeds that every rule has."""
+    names = [name for name in found[0] if all(name in by_name for by_name in found)]
+    shared = {name: set.intersection(*(set(by_name[name]) for by_name in found)) for name in names}
+    return {
+        name: {seed: statistics.mean(by_name[name][seed] for by_name in found) for seed in sorted(by_seed)}
+        for name, by_seed in shared.items()
+        if by_seed
+    }
+
+
 def _gain(found: dict[str, dict[int, float]], name: str) -> str:
     gain = None if name == BASELINE else difference(found, name, BASELINE)
     return "" if gain is None else f"**{gain}**" if gain.separated else str(gain)

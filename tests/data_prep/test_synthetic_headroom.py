@@ -29,7 +29,7 @@ def test_the_score_is_scikit_learns_on_the_held_out_area(rooms_root, monkeypatch
             seen["pred"] = super().predict(features)
             return seen["pred"]
 
-    monkeypatch.setattr("RandomForestClassifier", Recorder)
+    monkeypatch.setattr(synthetic_headroom, "RandomForestClassifier", Recorder)
     score = synthetic_headroom.forest(list_scenes(rooms_root), 13, points=300, trees=5)
     truth = np.asarray(list_scenes(rooms_root, ["Area_5"])[0].segment)
     expected = jaccard_score(truth, seen["pred"], labels=np.unique(truth), average="macro")
@@ -37,6 +37,6 @@ def test_the_score_is_scikit_learns_on_the_held_out_area(rooms_root, monkeypatch
     assert seen["trained"] == 2 * 300
 
 
-def test_an_area_to_train_on_and_the_held_out_one_are_needed(script, rooms_root):
+def test_an_area_to_train_on_and_the_held_out_one_are_needed(rooms_root):
     with pytest.raises(InputError, match="Area_5"):
         synthetic_headroom.forest(list_scenes(rooms_root, ["Area_1"]), 13)

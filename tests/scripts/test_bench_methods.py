@@ -75,6 +75,30 @@ def test_table_pairs_by_seed_and_shows_final_and_best(tmp_path):
     assert "own rooms" not in tables.table(tmp_path, same, "1pt", seeds=3)
 
 
+def test_overview_pairs_the_means_over_rules_seed_by_seed(tmp_path):
+    variants = (Variant("supervised", "supervised"), Variant("erda", "erda"), Variant("mllc", "mllc"))
+    suite = Suite("toy", "rooms", "toy", ("1pt", "1%"), SPLITS, variants)
+    scores = {  # by rule, then method: seeds 0, 1, 2
+        "1pt": {"supervised": [40.0, 30.0, 35.0], "erda": [44.0, 31.0, 36.0], "mllc": [41.0]},
+        "1%": {"supervised": [60.0, 52.0, 57.0], "erda": [59.0, 54.5, 59.0]},
+    }
+    for rule, by_name in scores.items():
+        for variant in variants:
+            for seed, miou in enumerate(by_name.get(variant.name, [])):
+                finish(tmp_path, Cell(suite, rule, variant, seed), miou)
+    rows = [line.strip("|").split("|") for line in tables.overview(tmp_path, suite, seeds=3).splitlines()]
+    assert [[cell.strip() for cell in row] for row in (rows[0], rows[2])] == [
+        ["method", "1pt", "1%", "mean of these"],
+        ["supervised", "35.0 +- 5.0", "56.3 +- 4.0", "45.7 +- 4.5"],
+    ]
+    gains = np.array([[4.0, 1.0, 1.0], [-1.0, 2.5, 2.0]])
+    for cell, expected in zip(rows[3][1:], (*gains, gains.mean(axis=0)), strict=True):
+        interval = stats.ttest_1samp(expected, 0).confidence_interval(0.95)
+        text = f"{expected.mean():+.1f} +- {interval.high - expected.mean():.1f}"
+        assert cell.strip() == (f"**{text}**" if interval.low > 0 else text)
+    assert [cell.strip() for cell in rows[4]] == ["mllc", "+1.0", "", ""]
+
+
 def everything(tmp_path, means):
     """Finish every variant of the claims with its mean and a little spread that all variants share."""
     for variant in CLAIMS:
