@@ -91,13 +91,14 @@ def overview(out: Path, suite: Suite, seeds: int) -> str:
     found["mean of these"] = _mean_over_rules(list(found.values()))
     lines = [f"| method | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
     for name in dict.fromkeys(name for by_name in found.values() for name in by_name):
-        baseline = name == BASELINE
-        cells = [
-            (spread(list(by_name[name].values())) if baseline else _gain(by_name, name)) if name in by_name else ""
-            for by_name in found.values()
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(_against_baseline(by_name, name) for by_name in found.values())} |")
     return "\n".join(lines)
+
+
+def _against_baseline(found: dict[str, dict[int, float]], name: str) -> str:
+    if name not in found:
+        return ""
+    return spread(list(found[name].values())) if name == BASELINE else _gain(found, name)
 
 
 def _mean_over_rules(found: list[dict[str, dict[int, float]]]) -> dict[str, dict[int, float]]:

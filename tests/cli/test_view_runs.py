@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -18,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from plyfile import PlyData
+from toy_views import run
 
-from pointseg.cli import view
 from pointseg.cli.main import main
 from pointseg.data.scene import open_scene
 from pointseg.data.sparse_labels import open_labels
@@ -28,12 +27,6 @@ from pointseg.viewing.cloud import Cloud
 from pointseg.viewing.live import LiveServer
 from pointseg.viewing.ply import read_ply, write_ply
 from pointseg.viewing.sources import Wishes, open_target
-
-
-def run(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    view.add_arguments(parser)
-    return view.run(parser.parse_args([str(a) for a in arguments]))
 
 
 def served(*arguments: object) -> tuple[list[str], dict, int]:
