@@ -88,6 +88,8 @@ def overview(out: Path, suite: Suite, seeds: int) -> str:
     The last column pairs each seed's mean over all rules, so it tells smaller differences than the columns before it.
     """
     found = {rule: collect(out, suite, rule, seeds) for rule in suite.rules}
+    if not any(found.values()):
+        return "not trained yet"
     found["mean of these"] = _mean_over_rules(list(found.values()))
     lines = [f"| method | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
     for name in dict.fromkeys(name for by_name in found.values() for name in by_name):

@@ -97,6 +97,7 @@ def test_overview_pairs_the_means_over_rules_seed_by_seed(tmp_path):
         text = f"{expected.mean():+.1f} +- {interval.high - expected.mean():.1f}"
         assert cell.strip() == (f"**{text}**" if interval.low > 0 else text)
     assert [cell.strip() for cell in rows[4]] == ["mllc", "+1.0", "", ""]
+    assert tables.overview(tmp_path / "elsewhere", suite, seeds=3) == "not trained yet"
 
 
 def everything(tmp_path, means):
