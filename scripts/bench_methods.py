@@ -7,7 +7,8 @@ python scripts/bench_methods.py --out bench --tables         # print the tables 
 python scripts/bench_methods.py --out bench --cost           # training step of each method against supervised-only's
 
 FOLDER holds scannet/ and s3dis/ in their native layouts. A cell is one training (suite, label rule, method, seed).
-Finished cells are kept and interrupted ones continued, so the same command goes on where it was stopped.
+Finished cells are kept and interrupted ones continued, so the same command goes on where it was stopped. Their
+scores are in scores.csv too; copied into another folder, it prints the same tables and spares these cells there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from methods_bench import claims, cost, tables
 from methods_bench.cells import Cell, Suite, cells, suites
 from methods_bench.prepare import prepare
+from methods_bench.results import record
 from methods_bench.training import Trainer
 
 from pointseg.errors import InputError
@@ -38,21 +40,24 @@ def main() -> int:
             print(cost.report(args.out, rounds=args.rounds, device=torch.device(args.device)))
             return 0
         code = 0 if args.tables else _train(args, chosen)
+        for suite in chosen:
+            _print(args.out, suite, args.seeds)
+        return code
     except InputError as error:
         print(f"bench_methods: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the cells that are not finished", file=sys.stderr)
         return 130
-    for suite in chosen:
-        _print(args.out, suite, args.seeds)
-    return code
 
 
 def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
     wanted = cells(chosen, args.seeds, args.methods, args.rules)
     prepare(args.out, wanted, args.real)
-    failed = Trainer(args.out, args.jobs, args.device).train(wanted)
+    try:
+        failed = Trainer(args.out, args.jobs, args.device).train(wanted)
+    finally:
+        record(args.out, wanted)
     for cell in failed:
         print(f"failed: {cell.run(args.out)}.log says why", file=sys.stderr)
     return 1 if failed else 0

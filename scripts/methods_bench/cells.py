@@ -6,7 +6,6 @@ seed also share the draw of labels and the initial network. Only the method diff
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +71,6 @@ class Cell:
         """Where the version of the code that trains it is written."""
         return self.run(out).with_suffix(".version")
 
-    def version(self, out: Path) -> str:
-        """What ``version.code_version`` was when it was trained."""
-        path = self.version_file(out)
-        return path.read_text().strip() if path.is_file() else "unknown"
-
     @property
     def training_splits(self) -> list[str]:
         """The splits it is trained on."""
@@ -86,20 +80,6 @@ class Cell:
     def scores_own(self) -> bool:
         """Whether the unannotated points of its training scenes are scored too, beside those of other scenes."""
         return self.rule != "full" and self.setting("data.train_splits") != self.setting("data.eval_splits")
-
-    def scores(self, out: Path) -> dict[str, float] | None:
-        """Scores on raw points, in per cent; None if it is not finished.
-
-        ``final`` and ``best`` are mIoU of these checkpoints, ``accuracy`` is of the final one; where other scenes are
-        scored, ``own`` is the mIoU on the unannotated points of the scenes it was trained on.
-        """
-        files = {name: self.run(out) / "checkpoints" / name / "state.json" for name in ("final", "best")}
-        if self.scores_own:
-            files["own"] = self.run(out) / "evaluation" / f"final_{'-'.join(self.training_splits)}.json"
-        if not all(path.is_file() for path in files.values()):
-            return None
-        states = {name: json.loads(path.read_text()) for name, path in files.items()}
-        return {"accuracy": 100 * states["final"]["oacc"]} | {name: 100 * s["miou"] for name, s in states.items()}
 
 
 METHODS = (

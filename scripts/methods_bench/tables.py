@@ -14,6 +14,7 @@ from scipy import stats
 
 from methods_bench.cells import BASELINE, Cell, Suite
 from methods_bench.prepare import labels_name
+from methods_bench.results import scores, version
 
 CONFIDENCE = 0.95
 
@@ -49,11 +50,11 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> Difference:
 
 
 def collect(out: Path, suite: Suite, rule: str, seeds: int, which: str = "final") -> dict[str, dict[int, float]]:
-    """One of ``Cell.scores`` by variant and seed, of the finished cells that have it."""
+    """One of ``results.scores`` by variant and seed, of the finished cells that have it."""
     found: dict[str, dict[int, float]] = {}
     for variant in suite.variants:
-        scores = {seed: Cell(suite, rule, variant, seed).scores(out) for seed in range(seeds)}
-        found[variant.name] = {seed: score[which] for seed, score in scores.items() if score and which in score}
+        by_seed = {seed: scores(out, Cell(suite, rule, variant, seed)) for seed in range(seeds)}
+        found[variant.name] = {seed: score[which] for seed, score in by_seed.items() if score and which in score}
     return {name: by_seed for name, by_seed in found.items() if by_seed}
 
 
@@ -125,7 +126,7 @@ def versions(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     Empty where nothing is finished.
     """
     every = [Cell(suite, rule, variant, seed) for variant in suite.variants for seed in range(seeds)]
-    found = Counter(cell.version(out) for cell in every if cell.scores(out))
+    found = Counter(version(out, cell) for cell in every if scores(out, cell))
     if len(found) <= 1:
         return "".join(f"code {name}" for name in found)
     return "cells of different code: " + ", ".join(f"{name} ({count})" for name, count in found.items())

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from methods_bench.cells import Cell
 from methods_bench.prepare import labels_name
+from methods_bench.results import scores
 from methods_bench.version import code_version
 from pointseg.progress import progress_bar
 
@@ -39,7 +40,7 @@ class Trainer:
 
     def train(self, cells: Sequence[Cell]) -> list[Cell]:
         """Train the cells that are not finished; returns those that failed. Ctrl-C stops them all."""
-        waiting = [cell for cell in cells if cell.scores(self.out) is None]
+        waiting = [cell for cell in cells if scores(self.out, cell) is None]
         failed: list[Cell] = []
         bar = progress_bar()
         task = bar.add_task(f"{len(cells) - len(waiting)} of {len(cells)} cells kept", total=len(waiting), status="")
@@ -59,9 +60,10 @@ class Trainer:
     def _train(self, cell: Cell) -> bool:
         run = cell.run(self.out)
         run.parent.mkdir(parents=True, exist_ok=True)
-        if run.exists() and cell.version(self.out) != self.version:
+        begun_by = cell.version_file(self.out)
+        if run.exists() and not (begun_by.is_file() and begun_by.read_text().strip() == self.version):
             shutil.rmtree(run)
-        cell.version_file(self.out).write_text(f"{self.version}\n")
+        begun_by.write_text(f"{self.version}\n")
         train = ["train", f"synthetic_{cell.variant.recipe}", "--data", str(self.out / cell.suite.data)]
         train += ["--labels", labels_name(cell), "--out", str(run), "--seed", str(cell.seed), "--workers", "0"]
         train += ["--device", self.device, "--resume", "--set", *cell.suite.settings, *cell.variant.settings]
@@ -95,8 +97,8 @@ class Trainer:
                 process.terminate()
 
     def _status(self, cell: Cell) -> str:
-        scores = cell.scores(self.out)
-        return "failed, see its .log" if scores is None else f"mIoU {scores['final']:.1f}"
+        found = scores(self.out, cell)
+        return "failed, see its .log" if found is None else f"mIoU {found['final']:.1f}"
 
 
 def _label(cell: Cell) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from methods_bench import claims, tables, version
+from methods_bench import claims, results, tables, version
 from methods_bench.cells import CLAIMS, Cell, Suite, Variant, cells, suites
 from methods_bench.prepare import labels_name
 from methods_bench.training import Trainer
 from scipy import stats
 
+from pointseg.errors import InputError
 from pointseg.training import load_recipe
 
 SPLITS = ("data.train_splits=[Area_1, Area_2]", "data.eval_splits=[Area_5]")
@@ -140,12 +141,45 @@ def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_pa
     failed = Trainer(tmp_path, jobs=2, device="cpu").train(planned)
     assert [cell.variant.name for cell in failed] == ["wrong"]
     assert "ERDA's weight is -1" in planned[1].run(tmp_path).with_suffix(".log").read_text()
-    scores = planned[0].scores(tmp_path)
+    scores = results.scores(tmp_path, planned[0])
     assert set(scores) == {"final", "best", "accuracy", "own"}
     assert not list((planned[0].run(tmp_path) / "checkpoints").glob("step_*"))
     before = planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns
     assert Trainer(tmp_path, jobs=1, device="cpu").train(planned[:1]) == []
     assert planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns == before
+
+
+def test_the_record_prints_the_same_tables_elsewhere_and_spares_its_cells_there(tmp_path):
+    variants = (Variant("supervised", "supervised"), Variant("erda", "erda"))
+    suite = Suite("toy", "rooms", "toy", ("1pt", "0.1%"), SPLITS, variants)
+    planned = cells([suite], seeds=2)
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    for cell, miou in zip(planned[:-1], np.random.default_rng(0).uniform(20, 60, len(planned) - 1), strict=True):
+        finish(here, cell, miou, best=miou + 2)
+        cell.version_file(here).write_text("abc\n")
+    results.record(here, planned)
+    (here / "scores.csv").rename(there / "scores.csv")
+    for rule in suite.rules:
+        assert tables.table(there, suite, rule, 2) == tables.table(here, suite, rule, 2)
+        assert tables.versions(there, suite, rule, 2) == tables.versions(here, suite, rule, 2) == "code abc"
+    assert [cell for cell in planned if results.scores(there, cell) is None] == planned[-1:]
+    assert Trainer(there, jobs=1, device="cpu").train(planned[:-1]) == []
+    # A later run of a cell counts, in the tables and in the record; the others stay.
+    before = (there / "scores.csv").read_text().splitlines()
+    finish(there, planned[0], 99.0)
+    planned[0].version_file(there).write_text("def\n")
+    assert results.scores(there, planned[0])["final"] == pytest.approx(99)
+    results.record(there, planned)
+    changed = set((there / "scores.csv").read_text().splitlines()) - set(before)
+    assert changed == {"toy,1pt,supervised,0,def,99.0000,99.0000,119.0000,106.0000"}
+
+
+def test_a_record_with_other_columns_is_refused(tmp_path):
+    (tmp_path / "scores.csv").write_text("method,miou\nerda,40\n")
+    suite = Suite("toy", "rooms", "toy", ("1pt",), SPLITS, (Variant("erda", "erda"),))
+    with pytest.raises(InputError, match="they must be runs, rule, method, seed, code, final"):
+        results.scores(tmp_path, cells([suite], seeds=1)[0])
 
 
 def test_tables_tell_which_code_trained_their_cells(tmp_path, monkeypatch):
