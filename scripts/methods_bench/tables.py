@@ -139,7 +139,8 @@ def label_amount(out: Path, cell: Cell) -> str:
         return ""
     drawn = json.loads(spec.read_text())
     share = 100 * drawn["num_labels"] / drawn["num_points"]
-    return f": {drawn['num_labels']} annotated points in {len(drawn['scenes'])} scenes, {share:.2g} % of the raw points"
+    scenes = "1 scene" if len(drawn["scenes"]) == 1 else f"{len(drawn['scenes'])} scenes"
+    return f": {drawn['num_labels']} annotated points in {scenes}, {share:.2g} % of the raw points"
 
 
 def spread(values: Sequence[float]) -> str:
