@@ -23,7 +23,6 @@ import torch
 from methods_bench import claims, cost, tables
 from methods_bench.cells import Cell, Suite, cells, suites
 from methods_bench.prepare import prepare
-from methods_bench.results import record
 from methods_bench.training import Trainer
 
 from pointseg.errors import InputError
@@ -54,10 +53,7 @@ def main() -> int:
 def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
     wanted = cells(chosen, args.seeds, args.methods, args.rules)
     prepare(args.out, wanted, args.real)
-    try:
-        failed = Trainer(args.out, args.jobs, args.device).train(wanted)
-    finally:
-        record(args.out, wanted)
+    failed = Trainer(args.out, args.jobs, args.device).train(wanted)
     for cell in failed:
         print(f"failed: {cell.run(args.out)}.log says why", file=sys.stderr)
     return 1 if failed else 0

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from methods_bench.cells import Cell
 from methods_bench.prepare import labels_name
-from methods_bench.results import scores
+from methods_bench.results import record, scores
 from methods_bench.version import code_version
 from pointseg.progress import progress_bar
 
@@ -39,7 +39,11 @@ class Trainer:
         self._stopped = False
 
     def train(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Train the cells that are not finished; returns those that failed. Ctrl-C stops them all."""
+        """Train the cells that are not finished; returns those that failed. Ctrl-C stops them all.
+
+        Each is recorded (``results.record``) when it ends, those finished before at once.
+        """
+        record(self.out, cells)
         waiting = [cell for cell in cells if scores(self.out, cell) is None]
         failed: list[Cell] = []
         bar = progress_bar()
@@ -50,6 +54,7 @@ class Trainer:
                 for future in as_completed(futures):
                     cell = futures[future]
                     failed += [] if future.result() else [cell]
+                    record(self.out, [cell])
                     bar.update(task, advance=1, description=_label(cell), status=self._status(cell))
             except KeyboardInterrupt:
                 self._stop()

@@ -143,6 +143,7 @@ def test_a_cell_is_trained_once_and_a_failing_one_is_reported(rooms_root, tmp_pa
     assert "ERDA's weight is -1" in planned[1].run(tmp_path).with_suffix(".log").read_text()
     scores = results.scores(tmp_path, planned[0])
     assert set(scores) == {"final", "best", "accuracy", "own"}
+    assert [key[2] for key in results.read(tmp_path)] == ["supervised"]
     assert not list((planned[0].run(tmp_path) / "checkpoints").glob("step_*"))
     before = planned[0].run(tmp_path).with_suffix(".log").stat().st_mtime_ns
     assert Trainer(tmp_path, jobs=1, device="cpu").train(planned[:1]) == []
