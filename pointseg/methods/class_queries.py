@@ -217,5 +217,5 @@ class ClassQueries(nn.Module):
         return {
             "query_cosine_max": pairs.amax(),
             "query_cosine_mean": pairs.mean(),
-            "query_shift": 1 - F.cosine_similarity(adapted, self.queries, dim=2).mean(),
+            "query_shift": 1 - F.cosine_similarity(full_precision(adapted), self.queries, dim=2).mean(),
         }

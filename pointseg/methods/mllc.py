@@ -190,9 +190,6 @@ class Mllc(Method):
         features, logits = model(view.inputs)
         return self._pseudo_logits(view, self._nodes(view, features, draw=0), features, logits)[1]
 
-    def histograms(self) -> dict[str, Tensor]:
-        return {"class_threshold": self.thresholds()}
-
     def thresholds(self) -> Tensor:
         """eta, (K,): ``base_threshold`` for the class most often predicted with confidence, less for slower classes."""
         return self.config.base_threshold * self.confident_count / self.confident_count.max()
@@ -273,6 +270,7 @@ class Mllc(Method):
             "nodes": thresholds.new_tensor(len(nodes.batch_index)),
             "threshold_min": thresholds.min(),
             "threshold_mean": thresholds.mean(),
+            "threshold_class": thresholds,
         }
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pointseg.methods.base import Batch, LossTerms, Method, SegmentationModel, Task, View, full_precision
 from pointseg.methods.distributed import global_mean
+from pointseg.methods.monitor import prediction_statistics
 from pointseg.methods.selection import most_confident
 from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
@@ -91,7 +92,7 @@ class PseudoLabel(Method):
         log = {"loss_ce": cross_entropy.detach()}
         self.warming = batch.progress < self.config.warmup
         if self.warming:
-            return LossTerms(cross_entropy, log)
+            return LossTerms(cross_entropy, log | (prediction_statistics(weak_logits, weak) if batch.monitor else {}))
         target = weak_logits.detach() if self.config.teacher == "shared" else self.teacher(weak.inputs)[1]
         if self.config.views == "two":
             _, view, weak_row = batch.pair()

@@ -38,7 +38,7 @@ from pointseg.methods.contrast import contrastive_loss, draw_members, negative_c
 from pointseg.methods.distributed import all_reduce_sum, global_mean
 from pointseg.methods.entropy_partition import entropy, tail_thresholds
 from pointseg.methods.memory_bank import MemoryBank
-from pointseg.methods.monitor import pseudo_label_statistics
+from pointseg.methods.monitor import prediction_statistics, pseudo_label_statistics
 from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import ProjectionHead, Prototypes
 from pointseg.methods.representation import Represented, embed_rows
@@ -127,7 +127,7 @@ class U2pl(Method):
         log = {"loss_ce": cross_entropy.detach()}
         self.warming = batch.progress < self.config.warmup
         if self.warming:
-            return LossTerms(cross_entropy, log)
+            return LossTerms(cross_entropy, log | (prediction_statistics(logits, weak) if batch.monitor else {}))
         strong_features, strong_logits = strong_forward(model, strong.inputs)
         if not self.config.own_statistics:
             with torch.no_grad():  # for the head's running statistics
@@ -146,6 +146,7 @@ class U2pl(Method):
                 "kept_share": kept,
                 "bank_fill": filled.mean(),
                 "bank_fill_min": filled.min(),
+                "bank_fill_class": filled,
                 "anchor_classes": classes,
             }
             log |= self.watch.look(self.prototypes.value, self.prototypes.seen)
@@ -183,8 +184,7 @@ class U2pl(Method):
         return FeatureSpace(embedding, self.prototypes.value[seen], seen.nonzero()[:, 0])
 
     def histograms(self) -> dict[str, Tensor]:
-        cosine = pairwise_cosine(self.prototypes.value, self.prototypes.seen)
-        return {"prototype_cosine": cosine, "bank_fill": self.bank.filled()}
+        return {"prototype_cosine": pairwise_cosine(self.prototypes.value, self.prototypes.seen)}
 
     @torch.no_grad()
     def _teach(self, embedding: Tensor, logits: Tensor, labels: Tensor, progress: float) -> Teaching:

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -82,7 +81,7 @@ def test_empty_sets_give_zero_terms(make_net, make_batch, nodes, case):
         batch = dataclasses.replace(batch, weak=weak, strong=strong)
     terms = method.loss(net, batch)
     terms.total.backward()
-    assert all(math.isfinite(value) for value in terms.log.values())
+    assert all(value.isfinite().all() for value in terms.log.values())
     assert all(p.grad.isfinite().all() for p in (*net.parameters(), *method.correction.parameters()))
     assert (terms.log["loss_ce"] == 0) == (case == "nothing annotated")
     assert (terms.log["loss_unlabelled"] == 0) == (case != "nothing annotated")
@@ -147,6 +146,15 @@ def test_thresholds_follow_the_counts_and_forget(make_net):
     for _ in range(200):
         method._count_confident(torch.zeros(40, K))
     torch.testing.assert_close(method.thresholds(), torch.full((K,), 0.95))
+
+
+def test_thresholds_are_watched_class_by_class(make_net, make_batch):
+    net = make_net(width=C)
+    method = make_method(net, count_momentum=0.5, base_threshold=0.3)
+    log = method.loss(net, make_batch(monitor=True)).log
+    count = method.confident_count
+    torch.testing.assert_close(log["threshold_class"], 0.3 * count / count.max())
+    assert log["threshold_min"] == log["threshold_class"].min() < 0.3
 
 
 def test_the_plain_student_is_evaluated(make_net):

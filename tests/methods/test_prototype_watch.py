@@ -1,5 +1,6 @@
 """Drift and likeness of prototypes, by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -15,6 +16,18 @@ def test_pairs_of_seen_classes():
     half = math.sqrt(0.5)
     torch.testing.assert_close(pairwise_cosine(VALUE, SEEN), torch.tensor([0.0, half, half]))
     assert len(pairwise_cosine(VALUE, torch.tensor([True, False, False, False]))) == 0
+
+
+def test_cosines_are_in_full_precision_under_autocast():
+    value = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)) + 3
+    seen = torch.ones(6, dtype=torch.bool)
+    by_hand = torch.tensor([torch.dot(a, b) / (a.norm() * b.norm()) for a, b in itertools.combinations(value, 2)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, watched = pairwise_cosine(value, seen), PrototypeWatch(6, 8).look(value, seen)
+        rank = effective_rank(value, seen)["prototype_rank"]
+    torch.testing.assert_close(found, by_hand)
+    torch.testing.assert_close(watched["prototype_cosine_mean"], by_hand.mean())
+    torch.testing.assert_close(rank, effective_rank(value, seen)["prototype_rank"])
 
 
 def turned(value, seed=0):

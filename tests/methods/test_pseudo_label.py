@@ -156,6 +156,8 @@ def test_before_the_warmup_ends_only_annotations_are_learned(make_net, make_batc
     early, late = (method.loss(net, make_batch(step=step, steps=10)) for step in (2, 3))
     assert torch.equal(early.total.detach(), early.log["loss_ce"])
     assert late.total > late.log["loss_ce"]
+    assert "accuracy_q" in early.log
+    assert "accuracy_p" not in early.log
 
 
 def test_in_the_warmup_a_teacher_is_the_student_and_no_pseudo_label_is_used(normed_net, make_batch):
