@@ -181,7 +181,7 @@ def suites() -> dict[str, Suite]:
         for suite in (
             Suite("synthetic", "synthetic", "synthetic", ("1%", "0.1%", "1pt"), ROOMS, METHODS),
             Suite("full", "synthetic", "synthetic", ("full",), ROOMS, METHODS[:1]),
-            Suite("claims", "synthetic", "synthetic", ("1pt",), ROOMS, CLAIMS),
+            Suite("claims", "synthetic", "synthetic", ("1%", "1pt"), ROOMS, CLAIMS),
             Suite("long", "synthetic", "long", ("1pt",), LONG, LONG_METHODS),
             Suite(
                 "scannet", "scannet", "scannet", ("points20", "points50", "points100", "points200"), scannet, METHODS
