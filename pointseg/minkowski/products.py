@@ -45,7 +45,7 @@ def scatter_products(features: Tensor, kernel: Tensor, kernel_map: KernelMap) ->
                     next(numbers)
                 else:
                     left = _gather(features, next(numbers), gathered, sum(sizes))
-                # Rows beyond the segment are spoilt here, and overwritten by the next segment.
+                # Rows beyond the segment are zeroed here, and overwritten by the next segment.
                 _multiply(left, weights[k], products, start - block.start, sizes)
             _sum(products, kernel_map, block, out)
     return out
@@ -88,7 +88,7 @@ def gradients(
                     _multiply(right, weights[k], products, start - block.start, sizes)
                 if grad_kernel is not None:
                     left = own if centre else _gather(own, ours, mine, sum(sizes))
-                    _add_outer(left, right, grad_kernel[k], stop - start, sizes)
+                    _add_outer(left, right, grad_kernel[k], sizes)
             if grad_input is not None:
                 _sum(products, swapped, block, grad_input)
     return grad_input, None if grad_kernel is None else grad_kernel.to(kernel.dtype)
@@ -111,8 +111,14 @@ def _block_rows(features: Tensor, order: RowOrder, block: Block) -> Tensor:
 
 
 def _gather(rows: Tensor, numbers: Tensor, room: Tensor, size: int) -> Tensor:
-    """(size, C): the rows of these numbers, and after them whatever the room held."""
+    """(size, C): the rows of these numbers, and after them zeros.
+
+    Not whatever the room held: bf16 products on AMX read beyond a row of an odd number of channels, into the next one,
+    times 0, which is NaN if that row is not finite.
+    """
     torch.index_select(rows, 0, numbers, out=room[: len(numbers)])
+    if len(numbers) < size:
+        room[len(numbers) : size] = 0
     return room[:size]
 
 
@@ -125,11 +131,8 @@ def _multiply(left: Tensor, weight: Tensor, products: Tensor, place: int, sizes:
         torch.mm(part, weight, out=out)
 
 
-def _add_outer(left: Tensor, right: Tensor, total: Tensor, count: int, sizes: tuple[int, ...]) -> None:
-    """``total += left[:count].T @ right[:count]``, piece by piece."""
-    if count < len(left):
-        left[count:] = 0
-        right[count:] = 0
+def _add_outer(left: Tensor, right: Tensor, total: Tensor, sizes: tuple[int, ...]) -> None:
+    """``total += left.T @ right``, piece by piece."""
     # fp16 sums of thousands of rows can pass 65504 before they reach the fp32 total.
     if left.dtype == torch.float16:
         left, right = left.float(), right.float()

@@ -91,7 +91,8 @@ def test_products_and_gradients_equal_dense_matrices(kernel, transposed, block, 
 def test_nothing_left_in_a_buffer_reaches_a_result(kernel, transposed, value, dtype, wide, monkeypatch):
     monkeypatch.setattr(kernel_map, "CPU_BLOCK", 50)
     found = made(wide, kernel, transposed)
-    given = case(found, dtype)
+    # On AMX, bf16 products of an odd number of channels read into the next row, here of 64 rows into 32 channels.
+    given = case(found, dtype, 3, 32)
     expected = results(found, *given)
     kept = {name: buffer for (name, of), buffer in products._BUFFERS.kept.items() if of == dtype}
     assert set(kept) >= {"left", "right", "products"}
