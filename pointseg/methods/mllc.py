@@ -35,6 +35,7 @@ from pointseg.methods.mllc_losses import (
 )
 from pointseg.methods.monitor import pseudo_label_statistics
 from pointseg.methods.nodes import Nodes, cell_nodes, sampled_nodes, superpoint_nodes
+from pointseg.methods.prototype_watch import PrototypeWatch, pairwise_cosine
 from pointseg.methods.prototypes import Prototypes
 from pointseg.methods.setting_checks import SettingChecks
 from pointseg.methods.teacher import Teacher
@@ -127,6 +128,7 @@ class Mllc(Method):
             Prototypes(task.num_classes, config.embedding_dim, config.prototype_momentum)
             for _ in range(config.rounds + 1)
         )
+        self.watch = PrototypeWatch(task.num_classes, config.embedding_dim)
         self.register_buffer("confident_count", torch.ones(task.num_classes))
         self.teacher = self.correction_teacher = None
 
@@ -169,7 +171,8 @@ class Mllc(Method):
             (weak_nodes, weak_states, weak_nodes.majority(weak.labels, self.num_classes)),
             (strong_nodes, strong_states, strong_nodes.majority(classes, self.num_classes)),
         )
-        contrast = self._contrast(known, begun=batch.progress >= self.config.contrast_start)
+        begun = batch.progress >= self.config.contrast_start
+        contrast = self._contrast(known, begun=begun)
         log = {
             "loss_ce": cross_entropy.detach(),
             "loss_ce_rounds": corrected.detach(),
@@ -178,6 +181,10 @@ class Mllc(Method):
         }
         if batch.monitor:
             log |= self._watched(weak, weak_nodes, weak_states, weights[used], uncorrected, pseudo_logits, logits)
+            # Before, nothing parts them, and all lie on one line.
+            if begun:
+                prototypes = self._last_prototypes()
+                log |= self.watch.look(prototypes.value, prototypes.seen)
         return LossTerms(cross_entropy + corrected + self.config.weight * unlabelled + contrast, log)
 
     @torch.no_grad()
@@ -190,9 +197,17 @@ class Mllc(Method):
         features, logits = model(view.inputs)
         return self._pseudo_logits(view, self._nodes(view, features, draw=0), features, logits)[1]
 
+    def histograms(self) -> dict[str, Tensor]:
+        """Cosines of the pairs of the last round's prototypes."""
+        prototypes = self._last_prototypes()
+        return {"prototype_cosine": pairwise_cosine(prototypes.value, prototypes.seen)}
+
     def thresholds(self) -> Tensor:
         """eta, (K,): ``base_threshold`` for the class most often predicted with confidence, less for slower classes."""
         return self.config.base_threshold * self.confident_count / self.confident_count.max()
+
+    def _last_prototypes(self) -> Prototypes:
+        return cast(Prototypes, self.prototypes[-1])
 
     @torch.no_grad()
     def _count_confident(self, logits: Tensor) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_methods import C, K
 from small_methods import build_mllc as make_method
+from torch.nn import functional as F
 
 from pointseg.errors import InputError
 from pointseg.methods.mllc import MllcConfig
@@ -155,6 +156,21 @@ def test_thresholds_are_watched_class_by_class(make_net, make_batch):
     count = method.confident_count
     torch.testing.assert_close(log["threshold_class"], 0.3 * count / count.max())
     assert log["threshold_min"] == log["threshold_class"].min() < 0.3
+
+
+def test_the_last_rounds_prototypes_are_watched_once_the_contrast_has_begun(make_net, make_batch):
+    net = make_net(width=C)
+    method = make_method(net, contrast_start=0.5)
+    early = method.loss(net, make_batch(monitor=True, step=4, steps=10)).log
+    assert not any(name.startswith("prototype") for name in early)
+    method.loss(net, make_batch(monitor=True, step=5, steps=10))
+    before = method.prototypes[-1].value.clone()
+    log = method.loss(net, make_batch(seed=1, monitor=True, step=6, steps=10)).log
+    value = method.prototypes[-1].value
+    torch.testing.assert_close(log["prototype_drift_class"], 1 - F.cosine_similarity(value, before, dim=1))
+    cosine = F.normalize(value, dim=1) @ F.normalize(value, dim=1).T
+    assert log["prototype_cosine_max"] == pytest.approx(float(cosine.triu(1).max()), abs=1e-6)
+    assert len(method.histograms()["prototype_cosine"]) == K * (K - 1) // 2
 
 
 def test_the_plain_student_is_evaluated(make_net):
