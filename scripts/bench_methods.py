@@ -4,6 +4,7 @@ python scripts/bench_methods.py --out bench --suites synthetic full
 python scripts/bench_methods.py --out bench --suites scannet s3dis --real FOLDER
 python scripts/bench_methods.py --out bench --suites claims
 python scripts/bench_methods.py --out bench --tables         # print the tables of what is finished, train nothing
+python scripts/bench_methods.py --out bench --curves entropy_q accuracy_q   # print what trainings recorded
 python scripts/bench_methods.py --out bench --cost           # training step of each method against supervised-only's
 
 FOLDER holds scannet/ and s3dis/ in their native layouts. A cell is one training (suite, label rule, method, seed).
@@ -20,9 +21,10 @@ import sys
 from pathlib import Path
 
 import torch
-from methods_bench import claims, cost, tables
-from methods_bench.cells import Cell, Suite, cells, suites
+from methods_bench import claims, cost, curves, tables
+from methods_bench.cells import BASELINE, Cell, Suite, cells, narrowed, suites
 from methods_bench.prepare import prepare
+from methods_bench.results import refuse_other_settings
 from methods_bench.training import Trainer
 
 from pointseg.errors import InputError
@@ -33,14 +35,19 @@ def main() -> int:
     args = _arguments()
     # A plain kill stops the trainings too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = [suites()[name] for name in args.suites]
+    chosen = [narrowed(suites()[name], args.rules, args.methods) for name in args.suites]
     try:
         if args.cost:
             print(cost.report(args.out, rounds=args.rounds, device=torch.device(args.device)))
             return 0
-        code = 0 if args.tables else _train(args, chosen)
-        for suite in chosen:
-            _print(args.out, suite, args.seeds)
+        code = 0 if args.tables or args.curves else _train(args, chosen)
+        for name in args.suites:
+            # Rows are compared with the baseline's, whatever is asked for.
+            suite = narrowed(suites()[name], args.rules, [BASELINE, *args.methods] if args.methods else [])
+            if args.curves:
+                _print_curves(args.out, suite, args.seeds, args.curves)
+            else:
+                _print(args.out, suite, args.seeds)
         return code
     except InputError as error:
         print(f"bench_methods: error: {error}", file=sys.stderr)
@@ -51,7 +58,7 @@ def main() -> int:
 
 
 def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
-    wanted = cells(chosen, args.seeds, args.methods, args.rules)
+    wanted = cells(chosen, args.seeds)
     prepare(args.out, wanted, args.real)
     failed = Trainer(args.out, args.jobs, args.device).train(wanted)
     for cell in failed:
@@ -60,14 +67,20 @@ def _train(args: argparse.Namespace, chosen: list[Suite]) -> int:
 
 
 def _print(out: Path, suite: Suite, seeds: int) -> None:
+    refuse_other_settings(out, cells([suite], seeds))
     for rule in suite.rules:
         amount = tables.label_amount(out, Cell(suite, rule, suite.variants[0], 0))
         print(f"\n{suite.name}, {rule}{amount}\n\n{tables.table(out, suite, rule, seeds)}")
         print(f"\n{tables.versions(out, suite, rule, seeds)}")
-        if suite.name == "claims":
+        if suite.name == "claims" and suite.variants == suites()["claims"].variants:
             print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
     if len(suite.rules) > 1:
         print(f"\n{suite.name}, final mIoU\n\n{tables.overview(out, suite, seeds)}")
+
+
+def _print_curves(out: Path, suite: Suite, seeds: int, names: list[str]) -> None:
+    for rule in suite.rules:
+        print(f"\n{suite.name}, {rule}\n\n{curves.table(out, suite, rule, seeds, names)}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,6 +95,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--real", type=Path, default=real, help="folder of real scenes (default: $POINTSEG_TEST_DATA)")
     parser.add_argument("--tables", action="store_true", help="only print the tables")
+    parser.add_argument(
+        "--curves",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"only print these scalars of the runs, means of the last {curves.RECORDS} records",
+    )
     parser.add_argument("--cost", action="store_true", help="only measure the training step of each method")
     parser.add_argument("--rounds", type=int, default=5, help="of --cost")
     args = parser.parse_args()

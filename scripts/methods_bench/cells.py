@@ -7,7 +7,7 @@ seed also share the draw of labels and the initial network. Only the method diff
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BASELINE = "supervised"
@@ -67,8 +67,8 @@ class Cell:
         rule = self.rule.replace("%", "pct")
         return out / "runs" / self.suite.runs / rule / f"{self.variant.name}_{self.seed}"
 
-    def version_file(self, out: Path) -> Path:
-        """Where the version of the code that trains it is written."""
+    def origin_file(self, out: Path) -> Path:
+        """Where the versions of the code and of the settings that train it are written."""
         return self.run(out).with_suffix(".version")
 
     @property
@@ -114,6 +114,11 @@ PLAIN = (
 )
 """ERDA with prototypes in the decoder's own features, whose pseudo-labels are sure of something from the start."""
 
+LIGHT = ("method.weight=0.01",)
+"""ERDA's weight in the three released configurations whose cross-entropy is not weighted.
+
+Elsewhere it is 0.1 here, as in the two whose cross-entropy is, RandLA-Net's."""
+
 DETACHED = (*PLAIN, "method.hard=true", "method.detach_p=true")
 
 LONG_METHODS = (
@@ -124,7 +129,9 @@ LONG_METHODS = (
 CLAIMS = (
     Variant(BASELINE, BASELINE),
     Variant("erda", "erda"),
+    Variant("erda_weight0.01", "erda", LIGHT),
     Variant("plain", "erda", PLAIN),
+    Variant("plain_weight0.01", "erda", (*PLAIN, *LIGHT)),
     *(Variant(f"plain_top{n}", "erda", (*PLAIN, f"method.top_n={n}")) for n in SELECTED),
     *(Variant(f"one_hot_top{n}", "erda", (*DETACHED, f"method.top_n={n}")) for n in SELECTED),
     Variant("one_hot", "erda", DETACHED),
@@ -192,20 +199,21 @@ def suites() -> dict[str, Suite]:
     }
 
 
-def cells(chosen: Sequence[Suite], seeds: int, only: Sequence[str] = (), rules: Sequence[str] = ()) -> list[Cell]:
-    """The cells of suites, seed by seed, so that whole comparisons come early.
+def narrowed(suite: Suite, rules: Sequence[str], variants: Sequence[str]) -> Suite:
+    """A suite with only those of its rules and variants that are named here; nothing named = all."""
+    return replace(
+        suite,
+        rules=tuple(rule for rule in suite.rules if not rules or rule in rules),
+        variants=tuple(variant for variant in suite.variants if not variants or variant.name in variants),
+    )
 
-    Args:
-        chosen: the suites.
-        seeds: how many seeds.
-        only: names of variants; empty = all.
-        rules: label rules; empty = all.
-    """
+
+def cells(chosen: Sequence[Suite], seeds: int) -> list[Cell]:
+    """The cells of suites, seed by seed, so that whole comparisons come early."""
     return [
         Cell(suite, rule, variant, seed)
         for seed in range(seeds)
         for suite in chosen
         for rule in suite.rules
         for variant in suite.variants
-        if (not only or variant.name in only) and (not rules or rule in rules)
     ]

@@ -1,4 +1,4 @@
-"""What came of the cells: their scores and the code that trained them, from their runs or from the record of them.
+"""What came of the cells: their scores and what trained them, from their runs or from the record of them.
 
 The record, ``scores.csv`` in the benchmark's folder, outlives the runs: a copy of it in another folder prints the same
 tables and spares these cells there.
@@ -9,16 +9,20 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from methods_bench.cells import Cell
+from methods_bench.version import Origin, settings_version
 from pointseg.atomic import replacing_file
 from pointseg.errors import InputError
 
 RECORD = "scores.csv"
 KEY = ("runs", "rule", "method", "seed")
 SCORES = ("final", "best", "accuracy", "own")
-COLUMNS = (*KEY, "code", *SCORES)
+ORIGIN = ("code", "settings")
+COLUMNS = (*KEY, *ORIGIN, *SCORES)
+UNKNOWN = Origin("unknown", "unknown")
 
 Key = tuple[str, ...]
 
@@ -35,12 +39,34 @@ def scores(out: Path, cell: Cell) -> dict[str, float] | None:
     return found
 
 
-def version(out: Path, cell: Cell) -> str:
-    """What ``version.code_version`` was when a finished cell was trained."""
-    path = cell.version_file(out)
+def origin(out: Path, cell: Cell) -> Origin:
+    """What trained a finished cell; ``UNKNOWN`` where that was not written down."""
     if _of_run(out, cell) is not None:
-        return path.read_text().strip() if path.is_file() else "unknown"
-    return read(out).get(_key(cell), {}).get("code", "unknown")
+        return begun_by(out, cell)
+    row = read(out).get(_key(cell))
+    return Origin(*(row[name] for name in ORIGIN)) if row else UNKNOWN
+
+
+def begun_by(out: Path, cell: Cell) -> Origin:
+    """What began the run of a cell, finished or not."""
+    path = cell.origin_file(out)
+    words = path.read_text().split() if path.is_file() else []
+    return Origin(*words) if len(words) == len(ORIGIN) else UNKNOWN
+
+
+def refuse_other_settings(out: Path, cells: Sequence[Cell]) -> None:
+    """Look for finished cells that this version of the benchmark would train otherwise.
+
+    Raises:
+        InputError: there is one; a table would compare it with cells it cannot be compared with.
+    """
+    for cell in cells:
+        if scores(out, cell) is not None and (found := origin(out, cell).settings) != (now := settings_version(cell)):
+            where = cell.run(out) if _of_run(out, cell) is not None else f"{out / RECORD}: {', '.join(_key(cell))}"
+            raise InputError(
+                f"{where} was trained with settings {found} of the benchmark, where this version has {now}; scores of "
+                "both cannot be compared: move it away to train it again, or give another folder as --out"
+            )
 
 
 def read(out: Path) -> dict[Key, dict[str, str]]:
@@ -66,7 +92,7 @@ def record(out: Path, cells: Sequence[Cell]) -> None:
         if found := _of_run(out, cell):
             values = {name: f"{value:.4f}" for name, value in found.items()}
             key = dict(zip(KEY, _key(cell), strict=True))
-            rows[_key(cell)] = {"own": "", **key, "code": version(out, cell), **values}
+            rows[_key(cell)] = {"own": "", **key, **asdict(origin(out, cell)), **values}
     if not rows:
         return
     with replacing_file(out / RECORD) as unfinished, unfinished.open("w", newline="") as file:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from methods_bench.cells import BASELINE, Cell, Suite
 from methods_bench.prepare import labels_name
-from methods_bench.results import scores, version
+from methods_bench.results import origin, scores
 
 CONFIDENCE = 0.95
 
@@ -126,7 +126,7 @@ def versions(out: Path, suite: Suite, rule: str, seeds: int) -> str:
     Empty where nothing is finished.
     """
     every = [Cell(suite, rule, variant, seed) for variant in suite.variants for seed in range(seeds)]
-    found = Counter(version(out, cell) for cell in every if scores(out, cell))
+    found = Counter(origin(out, cell).code for cell in every if scores(out, cell))
     if len(found) <= 1:
         return "".join(f"code {name}" for name in found)
     return "cells of different code: " + ", ".join(f"{name} ({count})" for name, count in found.items())
@@ -143,8 +143,8 @@ def label_amount(out: Path, cell: Cell) -> str:
     return f": {drawn['num_labels']} annotated points in {scenes}, {share:.2g} % of the raw points"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation."""
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and sample standard deviation, to so many digits after the point."""
     if len(values) < 2:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}"
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} +- {statistics.stdev(values):.{digits}f}"

@@ -14,16 +14,16 @@ from typing import BinaryIO
 
 from methods_bench.cells import Cell
 from methods_bench.prepare import labels_name
-from methods_bench.results import record, scores
-from methods_bench.version import code_version
+from methods_bench.results import begun_by, record, refuse_other_settings, scores
+from methods_bench.version import origin
 from pointseg.progress import progress_bar
 
 
 class Trainer:
     """Trains cells as ``pointseg train`` processes.
 
-    Finished cells are kept whatever code made them; the tables tell. A training that another version of the code began
-    starts anew.
+    Finished cells are kept whatever code made them; the tables tell. A training that another version of the code or of
+    the benchmark's settings began starts anew.
 
     Args:
         out: folder of the benchmark.
@@ -33,7 +33,6 @@ class Trainer:
 
     def __init__(self, out: Path, jobs: int, device: str) -> None:
         self.out, self.jobs, self.device = out, jobs, device
-        self.version = code_version()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -42,7 +41,11 @@ class Trainer:
         """Train the cells that are not finished; returns those that failed. Ctrl-C stops them all.
 
         Each is recorded (``results.record``) when it ends, those finished before at once.
+
+        Raises:
+            InputError: a finished cell has other settings.
         """
+        refuse_other_settings(self.out, cells)
         record(self.out, cells)
         waiting = [cell for cell in cells if scores(self.out, cell) is None]
         failed: list[Cell] = []
@@ -65,10 +68,10 @@ class Trainer:
     def _train(self, cell: Cell) -> bool:
         run = cell.run(self.out)
         run.parent.mkdir(parents=True, exist_ok=True)
-        begun_by = cell.version_file(self.out)
-        if run.exists() and not (begun_by.is_file() and begun_by.read_text().strip() == self.version):
+        now = origin(cell)
+        if run.exists() and begun_by(self.out, cell) != now:
             shutil.rmtree(run)
-        begun_by.write_text(f"{self.version}\n")
+        cell.origin_file(self.out).write_text(f"{now.code} {now.settings}\n")
         train = ["train", f"synthetic_{cell.variant.recipe}", "--data", str(self.out / cell.suite.data)]
         train += ["--labels", labels_name(cell), "--out", str(run), "--seed", str(cell.seed), "--workers", "0"]
         train += ["--device", self.device, "--resume", "--set", *cell.suite.settings, *cell.variant.settings]

@@ -1,12 +1,13 @@
 """The parts of the methods benchmark that decide what is compared and what is said about it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from methods_bench import claims, results, tables, version
-from methods_bench.cells import CLAIMS, Cell, Suite, Variant, cells, suites
+from methods_bench import claims, curves, results, tables, version
+from methods_bench.cells import BASELINE, CLAIMS, Cell, Suite, Variant, cells, narrowed, suites
 from methods_bench.prepare import labels_name
 from methods_bench.training import Trainer
 from scipy import stats
@@ -18,13 +19,14 @@ SPLITS = ("data.train_splits=[Area_1, Area_2]", "data.eval_splits=[Area_5]")
 SUITE = Suite("claims", "rooms", "claims", ("1pt", "0.1%"), SPLITS, CLAIMS)
 
 
-def finish(out, cell, miou, best=None):
+def finish(out, cell, miou, best=None, code="abc"):
     files = {"checkpoints/final/state.json": miou, "checkpoints/best/state.json": miou if best is None else best}
     files["evaluation/final_Area_1-Area_2.json"] = miou + 7
     for name, value in files.items():
         file = cell.run(out) / name
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps({"miou": value / 100, "oacc": (value + 20) / 100}))
+    cell.origin_file(out).write_text(f"{code} {version.settings_version(cell)}\n")
 
 
 def test_a_run_folder_belongs_to_one_training_and_every_seed_to_its_own_draw():
@@ -158,7 +160,6 @@ def test_the_record_prints_the_same_tables_elsewhere_and_spares_its_cells_there(
     there.mkdir()
     for cell, miou in zip(planned[:-1], np.random.default_rng(0).uniform(20, 60, len(planned) - 1), strict=True):
         finish(here, cell, miou, best=miou + 2)
-        cell.version_file(here).write_text("abc\n")
     results.record(here, planned)
     (here / "scores.csv").rename(there / "scores.csv")
     for rule in suite.rules:
@@ -168,18 +169,18 @@ def test_the_record_prints_the_same_tables_elsewhere_and_spares_its_cells_there(
     assert Trainer(there, jobs=1, device="cpu").train(planned[:-1]) == []
     # A later run of a cell counts, in the tables and in the record; the others stay.
     before = (there / "scores.csv").read_text().splitlines()
-    finish(there, planned[0], 99.0)
-    planned[0].version_file(there).write_text("def\n")
+    finish(there, planned[0], 99.0, code="def")
     assert results.scores(there, planned[0])["final"] == pytest.approx(99)
     results.record(there, planned)
     changed = set((there / "scores.csv").read_text().splitlines()) - set(before)
-    assert changed == {"toy,1pt,supervised,0,def,99.0000,99.0000,119.0000,106.0000"}
+    settings = version.settings_version(planned[0])
+    assert changed == {f"toy,1pt,supervised,0,def,{settings},99.0000,99.0000,119.0000,106.0000"}
 
 
 def test_a_record_with_other_columns_is_refused(tmp_path):
     (tmp_path / "scores.csv").write_text("method,miou\nerda,40\n")
     suite = Suite("toy", "rooms", "toy", ("1pt",), SPLITS, (Variant("erda", "erda"),))
-    with pytest.raises(InputError, match="they must be runs, rule, method, seed, code, final"):
+    with pytest.raises(InputError, match="they must be runs, rule, method, seed, code, settings, final"):
         results.scores(tmp_path, cells([suite], seeds=1)[0])
 
 
@@ -187,8 +188,7 @@ def test_tables_tell_which_code_trained_their_cells(tmp_path, monkeypatch):
     suite = Suite("toy", "rooms", "toy", ("1pt",), SPLITS, (Variant("supervised", "supervised"),))
     for seed, name in enumerate(["abc", "abc", "def"]):
         cell = Cell(suite, "1pt", suite.variants[0], seed)
-        finish(tmp_path, cell, 40.0)
-        cell.version_file(tmp_path).write_text(name + "\n")
+        finish(tmp_path, cell, 40.0, code=name)
     assert tables.versions(tmp_path, suite, "1%", seeds=2) == ""
     assert tables.versions(tmp_path, suite, "1pt", seeds=2) == "code abc"
     assert tables.versions(tmp_path, suite, "1pt", seeds=3) == "cells of different code: abc (2), def (1)"
@@ -200,3 +200,61 @@ def test_tables_tell_which_code_trained_their_cells(tmp_path, monkeypatch):
     changed = version.code_version()
     (folder / "pointseg" / "cli.py").write_text("no score depends on it\n")
     assert before != changed == version.code_version()
+
+
+def test_cells_of_other_settings_are_refused_from_runs_and_record(tmp_path, monkeypatch):
+    suite = Suite("toy", "synthetic", "toy", ("1pt",), SPLITS, (Variant("supervised", "supervised"),))
+    cell = cells([suite], seeds=1)[0]
+    finish(tmp_path, cell, 40.0)
+    results.refuse_other_settings(tmp_path, [cell])
+    others = [
+        Cell(replace(suite, settings=(*SPLITS, "steps=9")), "1pt", suite.variants[0], 0),
+        Cell(suite, "1pt", Variant("supervised", "supervised", ("ema_momentum=0.99",)), 0),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match=r"supervised_0 was trained with settings .* give another folder"):
+            results.refuse_other_settings(tmp_path, [other])
+        with pytest.raises(InputError, match="was trained with settings"):
+            Trainer(tmp_path, jobs=1, device="cpu").train([other])
+    with monkeypatch.context() as patched:
+        patched.setattr(version, "GENERATED", ("--density", 50))
+        with pytest.raises(InputError, match="was trained with settings"):
+            results.refuse_other_settings(tmp_path, [cell])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    results.record(tmp_path, [cell])
+    (tmp_path / "scores.csv").rename(elsewhere / "scores.csv")
+    results.refuse_other_settings(elsewhere, [cell])
+    with pytest.raises(InputError, match=r"scores.csv: toy, 1pt, supervised, 0 was trained"):
+        results.refuse_other_settings(elsewhere, others[:1])
+    assert json.loads((cell.run(tmp_path) / "checkpoints/final/state.json").read_text())["miou"] == 0.4
+
+
+def test_a_narrowed_suite_keeps_only_what_is_named():
+    suite = suites()["synthetic"]
+    assert narrowed(suite, [], []) == suite
+    found = cells([narrowed(suite, ["1pt", "full"], [BASELINE, "erda", "plain"])], seeds=2)
+    assert [(cell.rule, cell.variant.name, cell.seed) for cell in found] == [
+        ("1pt", BASELINE, 0), ("1pt", "erda", 0), ("1pt", BASELINE, 1), ("1pt", "erda", 1)
+    ]  # fmt: skip
+
+
+def test_curves_are_means_of_the_last_records_of_finished_runs(tmp_path):
+    suite = Suite(
+        "toy", "rooms", "toy", ("1pt",), SPLITS, (Variant("supervised", "supervised"), Variant("erda", "erda"))
+    )
+    rng = np.random.default_rng(0)
+    values = rng.uniform(size=(3, 15))
+    for seed, series in enumerate(values):
+        cell = Cell(suite, "1pt", suite.variants[1], seed)
+        finish(tmp_path, cell, 40.0)
+        records = [{"kind": "train", "step": 10 * i, "entropy_q": value} for i, value in enumerate(series)]
+        records[-1]["accuracy_q"] = 0.5 + seed / 10
+        records.insert(12, {"kind": "eval", "step": 120, "entropy_q": 1e9})
+        (cell.run(tmp_path) / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (Cell(suite, "1pt", suite.variants[0], 0).run(tmp_path)).mkdir(parents=True)
+    lines = curves.table(tmp_path, suite, "1pt", 3, ["entropy_q", "accuracy_q", "entropy_p"]).splitlines()
+    means = values[:, -curves.RECORDS :].mean(axis=1)
+    assert lines[0] == "| method | entropy_q | accuracy_q | entropy_p | seeds |"
+    assert lines[2:] == [f"| erda | {means.mean():.2f} +- {means.std(ddof=1):.2f} | 0.60 +- 0.10 |  | 3 |"]
+    assert curves.table(tmp_path / "elsewhere", suite, "1pt", 3, ["entropy_q"]) == "no runs here"

@@ -1,0 +1,42 @@
+"""What trainings recorded about themselves: means of the scalars of ``metrics.jsonl`` near the end."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from methods_bench.cells import Cell, Suite
+from methods_bench.tables import spread
+
+RECORDS = 10
+"""Records that are averaged, the last ones of a training; one is made every ten steps."""
+
+
+def table(out: Path, suite: Suite, rule: str, seeds: int, names: Sequence[str]) -> str:
+    """A Markdown table: each variant's mean and spread over seeds of its runs' scalars, to two digits.
+
+    A scalar that a method does not record, as p's of methods without pseudo-labels, has an empty field. Scalars of
+    methods of two views are of the view that docs/methods.md names.
+    """
+    lines = [f"| method | {' | '.join(names)} | seeds |", "|---" * (len(names) + 2) + "|"]
+    for variant in suite.variants:
+        runs = [Cell(suite, rule, variant, seed).run(out) for seed in range(seeds)]
+        found = [means for run in runs if (means := _last_means(run, names)) is not None]
+        if not found:
+            continue
+        fields = [[means[name] for means in found if name in means] for name in names]
+        shown = " | ".join(spread(values, digits=2) if values else "" for values in fields)
+        lines.append(f"| {variant.name} | {shown} | {len(found)} |")
+    return "\n".join(lines) if len(lines) > 2 else "no runs here"
+
+
+def _last_means(run: Path, names: Sequence[str]) -> dict[str, float] | None:
+    """The scalars' means over a finished run's last records, of those it has; None if it is not finished."""
+    if not (run / "checkpoints" / "final" / "state.json").is_file():
+        return None
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = [record for record in records if record["kind"] == "train"][-RECORDS:]
+    values = {name: [record[name] for record in last if name in record] for name in names}
+    return {name: statistics.mean(found) for name, found in values.items() if found}
