@@ -3,6 +3,7 @@
 import os
 import sys
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,10 @@ from pointseg.data.sparse_labels import draw
 if not torch.cuda.is_available():
     assert "triton" not in sys.modules, "triton was imported before its interpreter could be chosen"
     os.environ["TRITON_INTERPRET"] = "1"
+
+# Examples take as long as the machine is busy.
+hypothesis.settings.register_profile("pointseg", deadline=None)
+hypothesis.settings.load_profile("pointseg")
 
 FLOOR, WALL, TABLE, CHAIR = 1, 2, 7, 8
 VOXEL = 0.1
@@ -36,6 +41,11 @@ def room(seed):
     color = np.concatenate([rng.normal(rgb, 12, size=(n, 3)) for *_, n, rgb in patches])
     segment = np.concatenate([np.full(n, k) for k, _, _, n, _ in patches])
     return coord, color.clip(0, 255).astype(np.uint8), segment.astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

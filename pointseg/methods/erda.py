@@ -45,13 +45,16 @@ INITIAL = ("zeros", "random")
 class ErdaConfig:
     """Settings of prototypical ERDA; the defaults are those of the released weakly supervised configurations.
 
-    The five of them part in ``weight``, whose default is RandLA-Net's, and, SensatUrban's alone, in ``initial``.
+    The five of them part in ``weight``, whose default is RandLA-Net's, in ``initial`` (SensatUrban's alone), and in
+    when prototypes move: before p is computed, as here, or only after the step (Point Transformer on S3DIS and
+    CloserLook3D on ScanNet).
 
     The arms of the published comparisons: *ER only* ``form: none``; *DA only* ``entropy_weight: 0``; *one-hot
     pseudo-labels, no gradient to p* ``hard: true``, with the same ``top_n`` as the ERDA arm beside it.
 
     Attributes:
-        weight: alpha, the weight of L_p. Released: 0.1 (RandLA-Net) and 0.01 (CloserLook3D, Point Transformer).
+        weight: alpha, the weight of L_p. Released: 0.1 (RandLA-Net, whose cross-entropy is weighted by class) and 0.01
+            (CloserLook3D, Point Transformer, with plain cross-entropy).
         entropy_weight: lambda, the weight of H(p) inside L_p.
         form: D of L_p = lambda H(p) + D(p, q): ``kl``, ``kl_reverse``, ``js``, ``mse`` or ``none``; see
             ``pointseg.methods.divergence``.

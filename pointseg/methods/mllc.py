@@ -10,8 +10,12 @@ embedding of its features, and (P^k, F^k) what round k makes of them,
 The release has dense graphs over 1 to 3 thousand pixels of a coarse map; here they stand on nodes (``nodes.py``). Where
 neither paper nor release decides, or the release is at fault: each round has prototypes of its own (the release always
 updates the first round's), they are means of directions and kept from the first step; counts behind the thresholds are
-moving averages of at least 1, so that they forget and no class starts without a threshold; annotated nodes are clamped
-where pseudo-labels are made, and not where the rounds learn, which would show them the answer. Only P^0 is evaluated.
+moving averages of at least 1, so that they forget and all classes start at ``base_threshold``; annotated nodes are
+clamped where pseudo-labels are made, and not where the rounds learn, which would show them the answer. Only P^0 is
+evaluated.
+
+A class threshold follows the number of its confident rows, as released. Where one class has thousands, a class that is
+rarely predicted with confidence soon has no threshold to speak of; ``minimum_threshold`` keeps it one.
 """
 
 from __future__ import annotations
@@ -62,6 +66,7 @@ class MllcConfig:
         identity_init: the rounds' class layers start at the identity (inferred), else at random as released.
         clamp: annotated nodes keep their class while pseudo-labels are made (inferred).
         base_threshold: confidence that counts for the class counts, and the highest class threshold.
+        minimum_threshold: no class threshold is lower (inferred; the release has 0).
         count_momentum: of the class counts (inferred; the release adds up from the start).
         nodes: what graphs stand on: ``sample`` (random rows, annotated ones first), ``cells`` or ``superpoints``.
         sample_size: rows drawn from a sample with ``nodes: sample``.
@@ -83,6 +88,7 @@ class MllcConfig:
     identity_init: bool = True
     clamp: bool = True
     base_threshold: float = 0.95
+    minimum_threshold: float = 0.0
     count_momentum: float = 0.99
     nodes: str = "sample"
     sample_size: int = 2048
@@ -101,7 +107,9 @@ class MllcConfig:
         check.at_least(0, "weight", "spatial_radius", "contrast_weight", "pair_weight")
         check.at_least(1, "rounds", "neighbours", "embedding_dim", "sample_size")
         check.below_one("momentum", "count_momentum", "prototype_momentum")
-        check.shares("base_threshold", "contrast_start")
+        check.shares("base_threshold", "minimum_threshold", "contrast_start")
+        allowed = f"at most base_threshold, which is {self.base_threshold}"
+        check.that("minimum_threshold", self.minimum_threshold <= self.base_threshold, allowed)
         check.above_zero("cell")
 
 
@@ -204,7 +212,8 @@ class Mllc(Method):
 
     def thresholds(self) -> Tensor:
         """eta, (K,): ``base_threshold`` for the class most often predicted with confidence, less for slower classes."""
-        return self.config.base_threshold * self.confident_count / self.confident_count.max()
+        relative = self.config.base_threshold * self.confident_count / self.confident_count.max()
+        return relative.clamp(min=self.config.minimum_threshold)
 
     def _last_prototypes(self) -> Prototypes:
         return cast(Prototypes, self.prototypes[-1])

@@ -96,13 +96,14 @@ def prediction_statistics(logits: Tensor, view: View) -> dict[str, Tensor]:
         ``entropy_q`` (mean, nats); ``accuracy_q`` and ``ece_q`` (expected calibration error in 15 bins), on rows of
         known truth; ``largest_share_q``, the share of rows whose most likely class is the one most frequent so;
         ``classes_predicted_q``, how many classes are most likely somewhere; ``classes_labelled``, how many have an
-        annotated row in this view. Empty if every row is annotated.
+        annotated row in this view; ``accuracy_q_annotated``, the share of the annotated rows whose most likely class is
+        theirs, which tells whether the labels are learned by heart. Empty if every row is annotated.
     """
     rows = view.labels < 0
     log_q = full_precision(logits)[rows].log_softmax(1)
     statistics = _distribution_statistics(log_q, view.truth[rows], "q")
-    labelled = _classes_labelled(view, logits.shape[1])
-    return statistics | labelled if statistics else {}
+    of_annotated = _classes_labelled(view, logits.shape[1]) | accuracy_on_annotated(view, {"q": logits})
+    return statistics | of_annotated if statistics else {}
 
 
 def _distribution_statistics(log_q: Tensor, truth: Tensor, letter: str) -> dict[str, Tensor]:

@@ -49,8 +49,11 @@ def running_statistics_kept(model: SegmentationModel | nn.Module) -> Iterator[No
     they will see; heavily changed clouds would pull them away, in the methods of two views only.
     """
     modules = model.modules() if isinstance(model, nn.Module) else ()
-    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.momentum is not None]
+    norms = [m for m in modules if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
+    # Without a momentum the statistics are plain means, over as many batches as have been counted.
+    tracked = [norm.num_batches_tracked for norm in norms if norm.momentum is None]
+    counted = [(count, count.clone()) for count in tracked if count is not None]
     try:
         for norm in norms:
             norm.momentum = 0.0
@@ -58,6 +61,8 @@ def running_statistics_kept(model: SegmentationModel | nn.Module) -> Iterator[No
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+        for count, before in counted:
+            count.copy_(before)
 
 
 def to_strong_rows(weak: Tensor, weak_row: Tensor) -> Tensor:

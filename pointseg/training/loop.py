@@ -141,11 +141,12 @@ def _scored(method: Method, model: Segmentor, average: Teacher | None) -> Segmen
 
 def _warn_of_lost_mixing(config: TrainConfig, method: Method) -> None:
     each = config.batch_size // world_size()
-    if is_first() and world_size() > 1 and each == 1 and config.strong.cutmix and method.needs_strong_view:
+    if is_first() and each == 1 and config.strong.cutmix and method.needs_strong_view:
         logger.warning(
-            "strong.cutmix mixes the samples of one process, and some have a single one of the %d of a batch: nothing "
-            "is mixed there; at least %d samples a batch would give each process two",
+            "strong.cutmix mixes the samples that one process has of a batch, and with batch_size %d %s has a single "
+            "one: nothing is mixed there; batch_size %d gives two to each, strong.cutmix=0 goes without",
             config.batch_size,
+            "it" if world_size() == 1 else "some process",
             2 * world_size(),
         )
 

@@ -149,6 +149,21 @@ ERDA is ``PLAIN`` here: only the gradient to p trains the projection, so that ar
 worse pseudo-labels. At temperature 1 such p would be uniform to the second digit.
 """
 
+PARTS = (
+    Variant(BASELINE, BASELINE),
+    Variant("u2pl", "u2pl"),
+    Variant("u2pl_plus", "u2pl_plus"),
+    Variant("u2pl_plus_one_way", "u2pl_plus", ("method.symmetric_weight=0.0",)),
+    Variant("u2pl_plus_noisy", "u2pl_plus", ("method.denoise=false",)),
+    Variant("u2pl_plus_means", "u2pl_plus", ("method.prototype_momentum=0.0",)),
+    Variant("mllc", "mllc"),
+    Variant("mllc_minimum", "mllc", ("method.minimum_threshold=0.5",)),
+    Variant("mllc_sample2048", "mllc", ("method.sample_size=2048",)),
+    Variant("mllc_sample4096", "mllc", ("method.sample_size=4096",)),
+    Variant("mllc_cells", "mllc", ("method.nodes=cells", "method.cell=0.2")),
+)
+"""U2PL+ without each of its parts; MLLC with a floor under its class thresholds, and on other graphs."""
+
 WHOLE_SCENES = ("data.max_voxels=30000", "data.voxel_size=0.15")
 ROOMS = (
     *WHOLE_SCENES,
@@ -189,6 +204,7 @@ def suites() -> dict[str, Suite]:
             Suite("synthetic", "synthetic", "synthetic", ("1%", "0.1%", "1pt"), ROOMS, METHODS),
             Suite("full", "synthetic", "synthetic", ("full",), ROOMS, METHODS[:1]),
             Suite("claims", "synthetic", "synthetic", ("1%", "1pt"), ROOMS, CLAIMS),
+            Suite("parts", "synthetic", "synthetic", ("1%",), ROOMS, PARTS),
             Suite("long", "synthetic", "long", ("1pt",), LONG, LONG_METHODS),
             Suite(
                 "scannet", "scannet", "scannet", ("points20", "points50", "points100", "points200"), scannet, METHODS

@@ -128,7 +128,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(rooms_root, tmp_path):
     while not (run / "checkpoints").is_dir() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in shown
     assert "--resume" in shown.strip().splitlines()[-1]

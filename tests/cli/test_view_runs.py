@@ -39,14 +39,14 @@ def served(*arguments: object) -> tuple[list[str], dict, int]:
     try:
         lines = [process.stdout.readline() for _ in range(3)]
         url = re.search(r"http://127\.0\.0\.1:\d+/", lines[0])[0]
-        page = urllib.request.urlopen(url, timeout=30).read().decode()
+        page = urllib.request.urlopen(url, timeout=100).read().decode()
         clouds = json.loads(re.search(r'<script type="application/json" id="header">(.*?)</script>', page)[1])["clouds"]
         headers = {}
         for entry in clouds:
             answer = urllib.request.urlopen(f"{url}clouds/{entry['id']}/header.json", timeout=100)
             headers[entry["source"], entry["name"]] = json.load(answer)
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=30)
+        rest, err = process.communicate(timeout=100)
     finally:
         limit.cancel()
         process.kill()

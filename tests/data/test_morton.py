@@ -14,7 +14,7 @@ def interleaved(cell) -> int:
 
 
 @given(st.tuples(*[st.integers(0, AXIS_BITS)] * 3), st.integers(0, 10**6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_keys_are_in_the_order_of_the_full_interleaving_and_lead_back(widths, seed):
     rng = np.random.default_rng(seed)
     cell = np.stack([rng.integers(0, 1 << width, 50) for width in widths], axis=1)

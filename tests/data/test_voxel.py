@@ -76,7 +76,7 @@ def clouds(draw):
 
 
 @given(clouds(), st.sampled_from([1, 2, 7, PIECE]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_equals_the_slow_twin_whatever_the_length_of_the_pieces(cloud, piece):
     coord, size, color, segment, intensity = cloud
     with patch.object(voxel, "PIECE", piece):
@@ -85,7 +85,7 @@ def test_equals_the_slow_twin_whatever_the_length_of_the_pieces(cloud, piece):
 
 
 @given(clouds(), st.integers(1, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_mean_intensity_is_the_same_bits_whatever_the_length_of_the_pieces(cloud, piece):
     coord, _, _, _, intensity = cloud
     whole = voxelize(coord, 10.0, intensity=intensity)
@@ -260,7 +260,7 @@ def labels_twin(index, label, grid) -> list[int]:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_voxel_labels_equals_the_slow_twin(data):
     n = data.draw(st.integers(1, 30))
     coord = np.random.default_rng(data.draw(st.integers(0, 1000))).integers(0, 2, (n, 3)) + 0.5

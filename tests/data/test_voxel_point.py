@@ -21,7 +21,7 @@ def exact_centroid_point(points, places) -> int:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([0, 10**6]), st.sampled_from([1, 3, 1 << 16]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_centroid_equals_exact_arithmetic(seed, n, far, piece):
     """Positions are multiples of 1/64, so ties occur and floats hold them exactly, also far from the origin."""
     rng = np.random.default_rng(seed)

@@ -181,13 +181,13 @@ def test_an_interrupt_leaves_whole_scenes_only_and_prints_one_line(raw, out):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(list(out.glob("*/*/meta.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     (out / "Area_9").mkdir()
     (out / "Area_9" / ".endless_1.abc.tmp").mkdir()
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.count("interrupted; finished scenes are kept") == 1

@@ -32,7 +32,7 @@ line = st.tuples(st.sampled_from(["", " "]), row, st.sampled_from(["\n", "\r\n",
 
 
 @given(st.lists(line, min_size=1, max_size=20))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_equals_the_slow_twin(tmp_path_factory, lines):
     data = "".join(lines).encode()
     points = parse(tmp_path_factory.getbasetemp(), data)
@@ -102,7 +102,7 @@ def test_defects_on_first_and_last_line(tmp_path):
 
 
 @given(st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_byte_that_cannot_have_been_a_digit_never_changes_the_values(tmp_path_factory, data):
     tokens = [data.draw(coordinate).encode() for _ in range(3)] + [data.draw(color).encode() for _ in range(3)]
     byte = bytes([data.draw(st.sampled_from([1, 7, 12, 27, 31, 127, 128, 160, 255]))])
@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_refused_naming_file_and_line(tmp_path, name):
 
 
 @given(st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_one_flipped_bit_in_a_digit_or_point_is_undone(tmp_path_factory, data):
     """What the known defects have in common, anywhere in a line whose numbers have fixed decimals."""
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))

@@ -67,7 +67,7 @@ def streamed(root, chunks, capacity, voxel_sizes, piece=None):
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_same_bytes_as_in_one_piece(tmp_path_factory, data):
     tmp_path = tmp_path_factory.mktemp("scene")
     n = data.draw(st.integers(1, 400))

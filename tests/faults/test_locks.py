@@ -77,6 +77,7 @@ def test_a_child_of_a_killed_holder_does_not_keep_it(lock):
                 os._exit(0)
             os.write(writing, child.to_bytes(4, "little"))
             time.sleep(30)
+            os._exit(1)  # killed long before; it must not run on as a second pytest
     child = int.from_bytes(os.read(reading, 4), "little")
     try:
         with pytest.raises(InputError, match=f"by process {holder} on "), lock():

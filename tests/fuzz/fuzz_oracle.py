@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pointseg.errors import InputError
 
-SECONDS = 10
+SECONDS = 30
 FACTOR = 64
 LONGEST_MESSAGE = 4000
 

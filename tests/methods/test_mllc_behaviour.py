@@ -149,6 +149,15 @@ def test_thresholds_follow_the_counts_and_forget(make_net):
     torch.testing.assert_close(method.thresholds(), torch.full((K,), 0.95))
 
 
+def test_no_threshold_falls_below_the_minimum(make_net):
+    method = make_method(make_net(width=C), count_momentum=0.5, minimum_threshold=0.4)
+    method._count_confident(20 * torch.eye(K)[torch.tensor([0] * 3000 + [1] * 1800 + [2] * 600)])
+    counts = torch.tensor([1500.5, 900.5, 300.5, 1])
+    expected = [0.95, 0.95 * 900.5 / 1500.5, 0.4, 0.4]
+    torch.testing.assert_close(method.confident_count, counts)
+    torch.testing.assert_close(method.thresholds(), torch.tensor(expected))
+
+
 def test_thresholds_are_watched_class_by_class(make_net, make_batch):
     net = make_net(width=C)
     method = make_method(net, count_momentum=0.5, base_threshold=0.3)
@@ -189,6 +198,8 @@ def test_the_plain_student_is_evaluated(make_net):
         {"momentum": 1.0},
         {"contrast_start": 1.5},
         {"cell": 0.0},
+        {"minimum_threshold": -0.1},
+        {"minimum_threshold": 0.96},
     ],
     ids=str,
 )

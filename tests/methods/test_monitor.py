@@ -102,7 +102,7 @@ def test_what_was_not_given_is_left_out():
     assert alone["pseudo_label_coverage"] == 1
     assert alone["pseudo_label_accuracy"] == alone["accuracy_p"]
     prediction = prediction_statistics(z, view)
-    assert prediction.keys() == (of_q - {"kl_p_q"}) | {"classes_labelled"}
+    assert prediction.keys() == (of_q - {"kl_p_q"}) | {"classes_labelled", "accuracy_q_annotated"}
     assert all(torch.equal(value, whole[name]) for name, value in prediction.items())
 
 
@@ -134,7 +134,9 @@ def test_no_row_used_has_a_coverage_and_no_accuracy():
 def test_without_an_annotated_row_there_is_no_accuracy_on_them():
     view, s, z, _ = make_view()
     nothing = dataclasses.replace(view, labels=torch.full_like(view.labels, -1))
-    assert not any(name.endswith("_annotated") for name in pseudo_label_statistics(s, nothing, logits=z))
+    for found in (pseudo_label_statistics(s, nothing, logits=z), prediction_statistics(z, nothing)):
+        assert found
+        assert not any(name.endswith("_annotated") for name in found)
 
 
 def test_a_view_annotated_everywhere_has_nothing_to_tell():

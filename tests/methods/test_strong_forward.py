@@ -58,3 +58,18 @@ def test_the_strong_view_is_normalised_by_its_own_statistics_and_trains_the_netw
     torch.testing.assert_close(logits, expected[1])
     assert net.norm.running_mean.abs().max() == 0
     assert all(g.abs().sum() > 0 for g in torch.autograd.grad(logits.square().sum(), [net.body.weight, net.norm.bias]))
+
+
+def test_a_batch_norm_that_averages_all_batches_does_not_see_the_strong_view(normed_net, make_batch):
+    batch = make_batch()
+    normed_net.norm.momentum = None
+    alone = copy.deepcopy(normed_net)
+    for net in (normed_net, alone):
+        net(batch.weak.inputs)
+        if net is normed_net:
+            strong_forward(net, 3 - 2 * batch.strong.inputs)
+        net(batch.weak.inputs + 1)
+    assert normed_net.norm.momentum is None
+    assert normed_net.norm.num_batches_tracked == 2
+    torch.testing.assert_close(normed_net.norm.running_mean, alone.norm.running_mean)
+    torch.testing.assert_close(normed_net.norm.running_var, alone.norm.running_var)

@@ -10,11 +10,6 @@ from torch import Tensor
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def oracle() -> Callable[[str], Arrays]:
     """Loads a recording of MinkowskiEngine 0.5.4 by name."""

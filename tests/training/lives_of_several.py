@@ -21,7 +21,7 @@ import torch
 from pointseg.cli.main import main as command_line
 from pointseg.training import loop
 
-LONGEST = 240
+LONGEST = 600
 
 
 def stopping(name, step):

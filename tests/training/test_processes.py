@@ -157,10 +157,11 @@ def test_killed_and_interrupted_jobs_resume_to_the_same_weights(job, both, rooms
     (said,) = [line for text in texts for line in text.splitlines() if "interrupted" in line]
     assert said.endswith("the same command with --resume continues from the last checkpoint")
     assert not (path / "checkpoints" / "final").exists()
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pointseg.cli.main"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun += ["-m", "pointseg.cli.main"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*torchrun, *command, "--resume"], check=False, capture_output=True, text=True, env=environment, timeout=120
+        [*torchrun, *command, "--resume"], check=False, capture_output=True, text=True, env=environment, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained 6 steps") == 1

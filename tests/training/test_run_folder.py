@@ -37,17 +37,18 @@ def test_erda_with_every_label_says_what_to_set(rooms_root, tmp_path):
 
 
 def test_a_split_is_trained_on_and_scored_only_with_sparse_labels(rooms_root, tmp_path):
-    draw(rooms_root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
+    root = shutil.copytree(rooms_root, tmp_path / "root")
+    draw(root, "2pt", seed=0, voxel_size=0.1, splits=["Area_1", "Area_5"])
     both = ["data.train_splits=[Area_1, Area_5]", "data.labels=2pt_seed0"]
     with pytest.raises(InputError, match=r"Area_5.*scored"):
-        Run.create(tmp_path / "a", recipe(rooms_root, "supervised", *both, "data.labels=full"))
-    run = Run.create(tmp_path / "b", recipe(rooms_root, "erda", *both))
+        Run.create(tmp_path / "a", recipe(root, "supervised", *both, "data.labels=full"))
+    run = Run.create(tmp_path / "b", recipe(root, "erda", *both))
     scenes = run.training_scenes()
     assert [scene.split for scene in scenes] == ["Area_1", "Area_5"]
-    labels = open_labels(rooms_root, "2pt_seed0")
+    labels = open_labels(root, "2pt_seed0")
     for scene in scenes:
         assert run.annotated_points(scene).tolist() == labels.for_scene(scene)[0].tolist() != []
-    assert len(run.annotated_points(open_scene(rooms_root / "Area_2" / "office_1"))) == 0
+    assert len(run.annotated_points(open_scene(root / "Area_2" / "office_1"))) == 0
 
 
 @pytest.mark.parametrize("recorded", [True, False])

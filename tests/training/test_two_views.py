@@ -115,3 +115,22 @@ def test_an_interrupted_run_sees_the_same_pairs_and_ends_with_the_same_weights(r
     one, two = (load_file(run.checkpoints / "final" / "model.safetensors") for run in (straight, resumed))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        (["batch_size=1"], True),
+        (["batch_size=1", "strong.cutmix=0"], False),
+        (["batch_size=1", "method.two_views=false"], False),
+        (["batch_size=2"], False),
+    ],
+)
+def test_a_lone_sample_is_not_mixed_and_that_is_said(rooms_root, tmp_path, batches, caplog, settings, warned):
+    train(started(rooms_root, tmp_path / "run", *settings, "steps=1"), device=CPU, workers=0)
+    said = [r.getMessage() for r in caplog.records if "strong.cutmix" in r.getMessage()]
+    assert len(said) == warned
+    if warned:
+        assert "batch_size 1 it has a single one: nothing is mixed there; batch_size 2 gives two" in said[0]
+        _, strong, _ = batches[0].pair()
+        assert (strong.batch_index == 0).all()

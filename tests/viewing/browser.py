@@ -122,7 +122,7 @@ class Browser:
             raise AssertionError(f"{script}: {_exception(answer['exceptionDetails'])}")
         return answer["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 30) -> Any:
+    def wait_for(self, script: str, seconds: float = 90) -> Any:
         """Ask again and again until the expression is true; its value."""
         end = time.monotonic() + seconds
         while not (value := self.eval(script)):

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pointseg.data.formats import inspect_cloud, read_cloud, write_predictions
@@ -46,14 +46,12 @@ def lzf(data):
     return bytes(out)
 
 
-@settings(deadline=None)  # the encoder is slow, and the machine may be busy
 @given(st.lists(st.sampled_from([b"a", b"ab", b"abc" * 4, b"\0" * 40, b"x" * 300, b"0123456789" * 5]), max_size=12))
 def test_lzf_undoes_a_slow_encoder(parts):
     data = b"".join(parts)
     assert decompress(lzf(data), len(data)) == data
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_lzf_literals(data):
     assert decompress(literals(data), len(data)) == data
