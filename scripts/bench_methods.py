@@ -72,7 +72,7 @@ def _print(out: Path, suite: Suite, seeds: int) -> None:
         amount = tables.label_amount(out, Cell(suite, rule, suite.variants[0], 0))
         print(f"\n{suite.name}, {rule}{amount}\n\n{tables.table(out, suite, rule, seeds)}")
         print(f"\n{tables.versions(out, suite, rule, seeds)}")
-        if suite.name == "claims" and suite.variants == suites()["claims"].variants:
+        if claims.about(suite):
             print(f"\n{claims.verdicts(out, suite, rule, seeds)}")
     if len(suite.rules) > 1:
         print(f"\n{suite.name}, final mIoU\n\n{tables.overview(out, suite, seeds)}")

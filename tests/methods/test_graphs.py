@@ -192,6 +192,7 @@ def same_gradients(function, x):
     return all(torch.equal(gradient, gradients[0]) for gradient in gradients)
 
 
+@pytest.mark.threads
 @pytest.mark.usefixtures("two_threads")
 def test_gradients_of_spreading_and_of_a_hop_are_the_same_every_time():
     torch.manual_seed(0)
@@ -202,6 +203,7 @@ def test_gradients_of_spreading_and_of_a_hop_are_the_same_every_time():
     assert same_gradients(graph.propagate, torch.randn(2048, 13, requires_grad=True))
 
 
+@pytest.mark.threads
 @pytest.mark.usefixtures("two_threads")
 def test_gradients_of_rows_embedded_more_than_once_are_the_same_every_time():
     torch.manual_seed(0)

@@ -89,6 +89,7 @@ def test_half_precision_logits_are_compared_in_fp32():
     torch.testing.assert_close(loss, paired_divergence(DISTANCES["js"], target.float(), logits.float(), weak_row))
 
 
+@pytest.mark.threads
 def test_gradient_of_rows_taken_many_times_repeats_to_the_bit():
     """The final weights of an interrupted training must not depend on the order in which threads add."""
     torch.manual_seed(0)

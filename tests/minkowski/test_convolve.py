@@ -143,6 +143,7 @@ def test_batch_entries_never_mix(cloud):
         torch.testing.assert_close(together.F[own], alone.F)
 
 
+@pytest.mark.threads
 def test_two_runs_are_bit_identical(cloud):
     rows = cloud(2000, size=9)
     features = torch.randn(len(rows), 16)

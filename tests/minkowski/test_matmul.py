@@ -20,6 +20,7 @@ def exact(monkeypatch):
     monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: True)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize(("c_in", "c_out"), [(16, 16), (32, 64), (3, 40), (40, 3), (256, 128)])
 @pytest.mark.parametrize("rows", [64, 512, 9000])
 def test_products_keep_fp32_accuracy(c_in, c_out, rows):

@@ -173,6 +173,7 @@ def trained(seed):
     return [out.detach(), *torch.autograd.grad(out.square().sum(), (features, kernel))]
 
 
+@pytest.mark.threads
 def test_threads_do_not_disturb_each_other():
     seeds = range(8)
     expected = {seed: trained(seed) for seed in seeds}
@@ -200,6 +201,7 @@ def _send(pipe):
     pipe.send([result.tolist() for result in trained(3)])
 
 
+@pytest.mark.threads
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_a_forked_process_gets_the_same():
     threads = torch.get_num_threads()

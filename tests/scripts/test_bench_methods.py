@@ -129,6 +129,17 @@ def test_claims_hold_on_the_published_figure_and_fail_where_it_is_turned_round(t
     assert fallen["ERDA beats supervised-only"] == "yes"
 
 
+def test_a_suite_is_asked_only_about_the_claims_it_has_every_variant_of(tmp_path):
+    everything(tmp_path, AS_PUBLISHED)
+    chosen = narrowed(SUITE, [], ["supervised", "plain", "er_only"])
+    told = claims.verdicts(tmp_path, chosen, "1pt", 3).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in told] == [
+        "| ERDA beats supervised-only", "| ERDA beats entropy regularisation alone"
+    ]  # fmt: skip
+    assert claims.about(narrowed(SUITE, [], ["supervised", "er_only"])) == []
+    assert {claim.sentence for claim in claims.about(suites()["long"])} > {"ERDA beats supervised-only"}
+
+
 def test_claims_not_trained_yet_say_so(tmp_path):
     assert claims.verdicts(tmp_path, SUITE, "1pt", 3).count("not trained yet") == len(claims.CLAIMS)
 

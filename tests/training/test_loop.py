@@ -30,6 +30,9 @@ SMALL = [
 ]
 CPU = torch.device("cpu")
 
+# Weights that repeat to the bit do so whatever the order in which threads add.
+pytestmark = pytest.mark.threads
+
 
 def recipe(root, method="erda", *extra):
     data = [f"data.root={root}", "data.labels=1pct_seed0"]
