@@ -140,7 +140,8 @@ def label_amount(out: Path, cell: Cell) -> str:
     drawn = json.loads(spec.read_text())
     share = 100 * drawn["num_labels"] / drawn["num_points"]
     scenes = "1 scene" if len(drawn["scenes"]) == 1 else f"{len(drawn['scenes'])} scenes"
-    by_class = ", ".join(f"{name} {count}" for name, count in zip(drawn["classes"], drawn["counts"], strict=True))
+    counts = zip(drawn["classes"], drawn["counts"], strict=True)
+    by_class = ", ".join(f"{name} {count}" for name, count in counts if count)
     return f": {drawn['num_labels']} annotated points in {scenes}, {share:.2g} % of the raw points ({by_class})"
 
 
