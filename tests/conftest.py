@@ -1,6 +1,7 @@
 """Small prepared rooms that the tests of training, evaluating and predicting share, and how Triton runs."""
 
 import os
+import signal
 import sys
 
 import hypothesis
@@ -17,6 +18,9 @@ from pointseg.data.sparse_labels import draw
 if not torch.cuda.is_available():
     assert "triton" not in sys.modules, "triton was imported before its interpreter could be chosen"
     os.environ["TRITON_INTERPRET"] = "1"
+
+# Where a script starts the tests in its background, Ctrl-C is ignored, also by every process that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples take as long as the machine is busy.
 hypothesis.settings.register_profile("pointseg", deadline=None)

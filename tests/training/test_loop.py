@@ -30,9 +30,6 @@ SMALL = [
 ]
 CPU = torch.device("cpu")
 
-# Weights that repeat to the bit do so whatever the order in which threads add.
-pytestmark = pytest.mark.threads
-
 
 def recipe(root, method="erda", *extra):
     data = [f"data.root={root}", "data.labels=1pct_seed0"]
@@ -72,6 +69,7 @@ def finished(rooms_root, tmp_path_factory):
     return run
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("stop", [1, 4, 5])
 def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp_path, stop):
     run = Run.create(tmp_path / "run", recipe(rooms_root))
@@ -88,6 +86,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp
     assert records(run) == records(finished)
 
 
+@pytest.mark.threads
 def test_a_killed_process_resumes_to_the_same_weights(rooms_root, tmp_path):
     settings = ["steps=20", "checkpoint_every=1", "eval_every=20"]
     straight = Run.create(tmp_path / "straight", recipe(rooms_root, "erda", *settings))
@@ -278,6 +277,7 @@ def test_damaged_best_weights_are_chosen_anew(rooms_root, tmp_path, no_pictures,
     run.load_model("best")
 
 
+@pytest.mark.threads
 def test_a_method_that_draws_random_numbers_resumes_exactly(rooms_root, tmp_path, monkeypatch):
     original = METHODS["supervised"].loss
 
