@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pointseg.errors import InputError
 
-SECONDS = 30
+SECONDS = 10
 FACTOR = 64
 LONGEST_MESSAGE = 4000
 

@@ -261,11 +261,18 @@ def test_curves_are_means_of_the_last_records_of_finished_runs(tmp_path):
         finish(tmp_path, cell, 40.0)
         records = [{"kind": "train", "step": 10 * i, "entropy_q": value} for i, value in enumerate(series)]
         records[-1]["accuracy_q"] = 0.5 + seed / 10
+        records[2]["entropy_p"] = 1.0
         records.insert(12, {"kind": "eval", "step": 120, "entropy_q": 1e9})
         (cell.run(tmp_path) / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    (Cell(suite, "1pt", suite.variants[0], 0).run(tmp_path)).mkdir(parents=True)
-    lines = curves.table(tmp_path, suite, "1pt", 3, ["entropy_q", "accuracy_q", "entropy_p"]).splitlines()
+    Cell(suite, "1pt", suite.variants[0], 0).run(tmp_path).mkdir(parents=True)
+    other = Cell(suite, "1pt", suite.variants[0], 1)
+    finish(tmp_path, other, 40.0)
+    (other.run(tmp_path) / "metrics.jsonl").write_text('{"kind": "train", "step": 10, "accuracy_q": 0.25}\n')
+    lines = curves.table(tmp_path, suite, "1pt", 3, ["entropy_q", "accuracy_q"]).splitlines()
     means = values[:, -curves.RECORDS :].mean(axis=1)
-    assert lines[0] == "| method | entropy_q | accuracy_q | entropy_p | seeds |"
-    assert lines[2:] == [f"| erda | {means.mean():.2f} +- {means.std(ddof=1):.2f} | 0.60 +- 0.10 |  | 3 |"]
+    assert lines[0] == "| method | entropy_q | accuracy_q | seeds |"
+    assert lines[2] == "| supervised |  | 0.25 | 1 |"
+    assert lines[3:] == [f"| erda | {means.mean():.2f} +- {means.std(ddof=1):.2f} | 0.60 +- 0.10 | 3 |"]
+    with pytest.raises(InputError, match=r"no run of toy, 1pt records 'entropy_p'; they record accuracy_q, entropy_q"):
+        curves.table(tmp_path, suite, "1pt", 3, ["entropy_q", "entropy_p"])
     assert curves.table(tmp_path / "elsewhere", suite, "1pt", 3, ["entropy_q"]) == "no runs here"
