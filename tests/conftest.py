@@ -12,6 +12,8 @@ import torch
 from pointseg.data.classes import load_classes, save_classes
 from pointseg.data.scene import write_scene
 from pointseg.data.sparse_labels import draw
+from pointseg.training import notes
+from pointseg.training.pictures import PredictionPictures
 
 # Without a GPU its kernels are interpreted. Triton reads this while it is imported, for its own library too, and much
 # of torch imports it; so it is set before any test module is.
@@ -50,6 +52,14 @@ def room(seed):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Trainings without what takes longest in short ones."""
+    monkeypatch.setattr(notes, "explained", lambda *_: {})
+    monkeypatch.setattr(notes.RunNotes, "pseudo_labels", lambda *_: None)
+    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
 
 
 @pytest.fixture(scope="session")

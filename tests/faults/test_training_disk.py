@@ -5,7 +5,6 @@ import os
 import pytest
 
 from pointseg.training import notes
-from pointseg.training.pictures import PredictionPictures
 
 SETTINGS = [
     "data.voxel_size=0.1",
@@ -21,12 +20,9 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("filling", ["checkpoints", "events"])
-def test_a_disk_that_fills_up_while_training(disk, rooms_root, tmp_path, monkeypatch, capsys, filling):
+def test_a_disk_that_fills_up_while_training(disk, rooms_root, tmp_path, no_pictures, monkeypatch, capsys, filling):
     from pointseg.cli.main import main
 
-    monkeypatch.setattr(notes, "explained", lambda *_: {})
-    monkeypatch.setattr(notes.RunNotes, "pseudo_labels", lambda *_: None)
-    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
     run = tmp_path / "out" / "run"
     command = ["train", "synthetic_supervised", "--data", str(rooms_root), "--labels", "1pct_seed0", "--out", str(run)]
     command += ["--workers", "0", "--device", "cpu", "--set", *SETTINGS]

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from pointseg.training import notes
@@ -26,6 +27,7 @@ SETTINGS = [
 def arguments(rooms_root, monkeypatch):
     """``arguments(run)`` of a training that draws no pictures, which tests of their own look at."""
     monkeypatch.setattr(notes, "explained", lambda *_: {})
+    monkeypatch.setattr(notes, "draw_scene", lambda *_, **__: Image.new("RGB", (4, 4)))
     monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
 
     def make(run):

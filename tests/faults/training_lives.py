@@ -14,6 +14,7 @@ import sys
 import time
 
 import torch
+import torch._dynamo  # the first optimizer would, in every child
 from PIL import Image
 
 from pointseg.inference import predict

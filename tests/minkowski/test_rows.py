@@ -44,7 +44,6 @@ def three_steps():
     return [*losses, *gradients, *model.buffers(), model.eval()(cloud(3)).F.detach()], translated
 
 
-@pytest.mark.threads
 @needs_compiler
 def test_compiled_blocks_compute_the_same_and_are_not_translated_again_for_another_cloud():
     torch._dynamo.reset()

@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 import torch
+import torch._dynamo  # the first optimizer would, in every child
 
 from pointseg.cli.main import main as command_line
 from pointseg.training import loop

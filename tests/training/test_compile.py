@@ -8,18 +8,12 @@ from safetensors.torch import load_file
 
 from pointseg.errors import InputError
 from pointseg.models import engine
-from pointseg.training import Run, load_recipe, notes, step, train
-from pointseg.training.pictures import PredictionPictures
+from pointseg.training import Run, load_recipe, step, train
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """What takes longest."""
-    monkeypatch.setattr(notes, "explained", lambda *_: {})
-    monkeypatch.setattr(notes.RunNotes, "pseudo_labels", lambda *_: None)
-    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def recipe(root, compiled, *extra):

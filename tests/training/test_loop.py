@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from pointseg.errors import InputError
 from pointseg.methods import METHODS, LossTerms
-from pointseg.training import Run, load_recipe, notes, train
-from pointseg.training.pictures import PredictionPictures
+from pointseg.training import Run, load_recipe, train
 
 SMALL = [
     "data.voxel_size=0.1",
@@ -54,14 +53,6 @@ class StopHereError(Exception):
     pass
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """What takes longest."""
-    monkeypatch.setattr(notes, "explained", lambda *_: {})
-    monkeypatch.setattr(notes.RunNotes, "pseudo_labels", lambda *_: None)
-    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
-
-
 @pytest.fixture(scope="module")
 def finished(rooms_root, tmp_path_factory):
     run = Run.create(tmp_path_factory.mktemp("run") / "erda", recipe(rooms_root))
@@ -86,8 +77,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp
     assert records(run) == records(finished)
 
 
-@pytest.mark.threads
-def test_a_killed_process_resumes_to_the_same_weights(rooms_root, tmp_path):
+def test_a_killed_process_resumes_to_the_same_weights(rooms_root, tmp_path, no_pictures):
     settings = ["steps=20", "checkpoint_every=1", "eval_every=20"]
     straight = Run.create(tmp_path / "straight", recipe(rooms_root, "erda", *settings))
     train(straight, device=CPU, workers=0)

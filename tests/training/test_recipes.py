@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from data_prep import synthetic
+from data_prep._main import run_module
+from pointseg.cli.main import main
 from pointseg.methods import METHODS
 from pointseg.paths import configs_dir
 from pointseg.training import Run, load_recipe, train
@@ -35,12 +36,8 @@ TINY = [
 ]
 
 
-def run_command(*arguments):
-    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, capture_output=True)
-
-
-def pointseg(*arguments):
-    run_command("pointseg.cli.main", *arguments)
+def texts(*arguments):
+    return [str(argument) for argument in arguments]
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +47,17 @@ def roots(tmp_path_factory):
     layouts = {"s3dis": ["--areas", 2, "--rooms", 1], "scannet": ["--scenes", 3], "sensaturban": ["--scenes", 3]}
     for name, size in {"s3dis": 0.05, "scannet": 0.02, "sensaturban": 0.2}.items():
         raw = base / f"{name}_raw"
-        run_command("data_prep.synthetic", "--layout", name, "--out", raw, *layouts[name], "--density", 150)
-        pointseg("prepare", name, "--raw", raw, "--out", base / name, "--voxel-size", size, "--voxel-size", 0.08)
+        drawn = texts("--layout", name, "--out", raw, *layouts[name], "--density", 150, "--workers", 1)
+        assert run_module(synthetic.HELP, synthetic.add_arguments, synthetic.run, drawn) == 0
+        sizes = texts("--voxel-size", size, "--voxel-size", 0.08, "--workers", 1)
+        assert main(texts("prepare", name, "--raw", raw, "--out", base / name, *sizes)) == 0
         for rule in {"s3dis": ("1%", "0.1%", "1pt"), "sensaturban": ("0.1%",)}.get(name, ()):
-            pointseg("label", "--data", base / name, "--rule", rule, "--voxel-size", size)
+            assert main(texts("label", "--data", base / name, "--rule", rule, "--voxel-size", size)) == 0
     for count in (20, 50, 100, 200):
         lists = base / f"points{count}.txt"
         lists.write_text("".join(_annotated(scene, count) for scene in (base / "scannet" / "train").iterdir()))
-        pointseg("label", "--data", base / "scannet", "--from-list", lists, "--splits", "train", "--name", lists.stem)
+        imported = texts("--from-list", lists, "--splits", "train", "--name", lists.stem)
+        assert main(texts("label", "--data", base / "scannet", *imported)) == 0
     return {**{name: base / name for name in LABELS}, "synthetic": base / "s3dis"}
 
 
@@ -87,8 +87,10 @@ def test_recipes_differ_from_supervised_only_in_the_method_alone(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_train_on_the_format_of_their_data_set(name, roots, tmp_path):
+def test_recipes_train_on_the_format_of_their_data_set(name, roots, tmp_path, request):
     data = name.split("_", 1)[0]
+    if data != "synthetic":
+        request.getfixturevalue("no_pictures")
     labels = ["data.labels=1pct_seed0"] if data == "synthetic" else []
     config = load_recipe(name, [*TINY, *labels, f"data.root={roots[data]}"])
     run = Run.create(tmp_path / "run", config)
