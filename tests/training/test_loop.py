@@ -78,7 +78,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(finished, rooms_root, tmp
 
 
 def test_a_killed_process_resumes_to_the_same_weights(rooms_root, tmp_path, no_pictures):
-    settings = ["steps=20", "checkpoint_every=1", "eval_every=20"]
+    settings = ["steps=10", "checkpoint_every=1", "eval_every=10"]
     straight = Run.create(tmp_path / "straight", recipe(rooms_root, "erda", *settings))
     train(straight, device=CPU, workers=0)
     command = [sys.executable, "-m", "pointseg.cli.main", "train", "synthetic_erda", "--out", str(tmp_path / "killed")]

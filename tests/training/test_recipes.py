@@ -44,10 +44,14 @@ def texts(*arguments):
 def roots(tmp_path_factory):
     """Generated data in the native format of each data set, prepared and labelled as the recipes want it."""
     base = tmp_path_factory.mktemp("formats")
-    layouts = {"s3dis": ["--areas", 2, "--rooms", 1], "scannet": ["--scenes", 3], "sensaturban": ["--scenes", 3]}
+    layouts = {
+        "s3dis": ["--areas", 2, "--rooms", 1, "--density", 150],
+        "scannet": ["--scenes", 3, "--density", 150],
+        "sensaturban": ["--scenes", 3, "--density", 20],
+    }
     for name, size in {"s3dis": 0.05, "scannet": 0.02, "sensaturban": 0.2}.items():
         raw = base / f"{name}_raw"
-        drawn = texts("--layout", name, "--out", raw, *layouts[name], "--density", 150, "--workers", 1)
+        drawn = texts("--layout", name, "--out", raw, *layouts[name], "--workers", 1)
         assert run_module(synthetic.HELP, synthetic.add_arguments, synthetic.run, drawn) == 0
         sizes = texts("--voxel-size", size, "--voxel-size", 0.08, "--workers", 1)
         assert main(texts("prepare", name, "--raw", raw, "--out", base / name, *sizes)) == 0
