@@ -12,8 +12,6 @@ import torch
 from pointseg.data.classes import load_classes, save_classes
 from pointseg.data.scene import write_scene
 from pointseg.data.sparse_labels import draw
-from pointseg.training import notes
-from pointseg.training.pictures import PredictionPictures
 
 # Without a GPU its kernels are interpreted. Triton reads this while it is imported, for its own library too, and much
 # of torch imports it; so it is set before any test module is.
@@ -57,9 +55,9 @@ def _seed():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Trainings without what takes longest in short ones."""
-    monkeypatch.setattr(notes, "explained", lambda *_: {})
-    monkeypatch.setattr(notes.RunNotes, "pseudo_labels", lambda *_: None)
-    monkeypatch.setattr(PredictionPictures, "draw", lambda _: {})
+    monkeypatch.setattr("pointseg.training.notes.explained", lambda *_: {})
+    monkeypatch.setattr("pointseg.training.notes.RunNotes.pseudo_labels", lambda *_: None)
+    monkeypatch.setattr("pointseg.training.pictures.PredictionPictures.draw", lambda _: {})
 
 
 @pytest.fixture(scope="session")

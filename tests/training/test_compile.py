@@ -12,7 +12,6 @@ from pointseg.training import Run, load_recipe, step, train
 
 CPU = torch.device("cpu")
 
-
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 

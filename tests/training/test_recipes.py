@@ -93,7 +93,7 @@ def test_recipes_differ_from_supervised_only_in_the_method_alone(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_train_on_the_format_of_their_data_set(name, roots, tmp_path, request):
     data = name.split("_", 1)[0]
-    if data != "synthetic":
+    if data != "synthetic":  # Every method draws its pictures once.
         request.getfixturevalue("no_pictures")
     labels = ["data.labels=1pct_seed0"] if data == "synthetic" else []
     config = load_recipe(name, [*TINY, *labels, f"data.root={roots[data]}"])
